@@ -1,0 +1,5 @@
+"""Fully connected GAN on MNIST: the first GAN, and the quickest to train."""
+
+from jaxgan.config import Config, MLPDiscriminator, MLPGenerator
+
+config = Config(generator=MLPGenerator(), discriminator=MLPDiscriminator())

@@ -1,0 +1,50 @@
+"""Builds from a config what it describes: the data source and the game."""
+
+import jax.numpy as jnp
+import optax
+
+from jaxgan import config as cfg
+from jaxgan.data import ArraySource, Source, load_mnist
+from jaxgan.models import dcgan, mlp
+from jaxgan.train_step import Game
+
+
+def source(config: cfg.Config) -> Source:
+    """The data of an experiment."""
+    images, labels = load_mnist()
+    batch_size = config.batch_size * config.discriminator_updates
+    return ArraySource(images, labels if config.conditional else None, batch_size, config.seed)
+
+
+def game(config: cfg.Config, shape: tuple[int, int, int], classes: int) -> Game:
+    """The game of an experiment.
+
+    Args:
+        config: the experiment.
+        shape: shape of one image (height, width, channels).
+        classes: number of labels; 0 if there are none.
+    """
+    dtype = jnp.dtype(config.precision)
+    match config.generator:
+        case cfg.MLPGenerator(widths=widths):
+            generator = mlp.Generator(shape, widths, classes, dtype)
+        case cfg.DCGANGenerator(width=width, upsampling=upsampling):
+            generator = dcgan.Generator(shape[0], shape[2], width, upsampling, classes, dtype)
+    match config.discriminator:
+        case cfg.MLPDiscriminator(widths=widths):
+            discriminator = mlp.Discriminator(widths, classes, dtype)
+        case cfg.DCGANDiscriminator(width=width, downsampling=downsampling, features=features):
+            discriminator = dcgan.Discriminator(width, downsampling, features, classes, dtype)
+    return Game(
+        generator,
+        discriminator,
+        _adam(config.generator),
+        _adam(config.discriminator),
+        latent_size=config.latent_size,
+        discriminator_updates=config.discriminator_updates,
+        ema_decay=config.ema_decay,
+    )
+
+
+def _adam(player: cfg.Adam) -> optax.GradientTransformation:
+    return optax.adam(player.learning_rate, player.beta1, player.beta2)

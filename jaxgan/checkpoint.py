@@ -1,0 +1,129 @@
+"""Checkpoints with Orbax: asynchronous, atomic, a few kept; restored exactly, or not at all."""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import absl.logging
+import jax
+import jax.numpy as jnp
+from orbax.checkpoint import v1 as ocp
+
+import jaxgan
+from jaxgan import config as cfg
+from jaxgan.errors import UserError
+from jaxgan.train_step import TrainState
+
+absl.logging.set_verbosity(absl.logging.ERROR)  # Orbax tells of every directory it makes.
+logging.getLogger("jax._src.array").setLevel(logging.ERROR)
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """What `restore` found.
+
+    Attributes:
+        state: the newest state that could be read.
+        unreadable: newer checkpoints that could not, newest first.
+        versions: the versions of the libraries that wrote it.
+    """
+
+    state: TrainState
+    unreadable: list[Path]
+    versions: dict[str, str]
+
+
+def folder(run: Path) -> Path:
+    """Where a run keeps its checkpoints, a folder each named by its step."""
+    return run.absolute() / "checkpoints"
+
+
+def steps(run: Path) -> list[int]:
+    """Steps of a run's finished checkpoints, in order; Orbax renames one into place when it is whole."""
+    if not folder(run).is_dir():
+        return []
+    return sorted(int(path.name) for path in folder(run).iterdir() if path.name.isdecimal())
+
+
+def restore(run: Path, config: cfg.Config, abstract: TrainState) -> Restored | None:
+    """Restores the newest readable checkpoint of a run. Writes nothing.
+
+    Args:
+        run: the run's directory.
+        config: the config that the run must have been made by.
+        abstract: shapes, dtypes and shardings of the state.
+
+    Returns:
+        None where there is no checkpoint yet.
+
+    Raises:
+        UserError: a checkpoint was made by another config, or none can be read.
+    """
+    unreadable: list[Path] = []
+    for step in reversed(steps(run)):
+        path = folder(run) / str(step)
+        try:
+            saved: Any = ocp.metadata(str(path)).custom_metadata
+            if not isinstance(saved, dict):
+                raise ValueError("no metadata")
+            _check_config(path, saved, config)
+            state = ocp.load(str(path), abstract)
+        except UserError:
+            raise
+        except Exception:  # Whatever a truncated or missing file leads to, in any of the libraries below.
+            unreadable.append(path)
+            continue
+        return Restored(state, unreadable, saved["versions"])
+    if unreadable:
+        listed = ", ".join(str(path) for path in unreadable)
+        raise UserError(f"{listed}: no checkpoint can be read (truncated?); delete {run} to start afresh")
+    return None
+
+
+@contextmanager
+def open_for_saving(run: Path, config: cfg.Config) -> Iterator["Saver"]:
+    """Opens a run's checkpoints; on leaving waits for the last save to be on disk."""
+    policies = ocp.training.preservation_policies
+    keep: list[Any] = [policies.LatestN(config.keep_last)]
+    if config.keep_every:
+        keep.append(policies.EveryNSteps(config.keep_every))
+    policy: Any = policies.AnyPreservationPolicy(keep)
+    with ocp.training.Checkpointer(
+        str(folder(run)), preservation_policy=policy, cleanup_tmp_directories=True
+    ) as checkpointer:
+        yield Saver(checkpointer, config)
+
+
+@dataclasses.dataclass(frozen=True)
+class Saver:
+    """Saves states of one run."""
+
+    checkpointer: ocp.training.Checkpointer
+    config: cfg.Config
+
+    def save(self, state: TrainState) -> None:
+        """Starts to save a state under its step; nothing where that step is saved. Safe to donate `state` after."""
+        step = int(state.step)
+        if any(checkpoint.step == step for checkpoint in self.checkpointer.checkpoints):
+            return
+        # A copy, because on CPU Orbax's background writer reads the very buffers that the next step is given.
+        copy = jax.tree.map(jnp.copy, state)
+        about = {"config": json.loads(cfg.to_json(self.config)), "versions": versions()}
+        self.checkpointer.save_async(step, copy, force=True, custom_metadata=about)
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that the numbers of a run depend on."""
+    libraries = ("jax", "jaxlib", "flax", "optax", "numpy")
+    return {"jaxgan": jaxgan.__version__} | {name: metadata.version(name) for name in libraries}
+
+
+def _check_config(path: Path, saved: dict[str, Any], config: cfg.Config) -> None:
+    changed = cfg.differences(cfg.from_json(json.dumps(saved["config"]), str(path)), config)
+    if changed:
+        raise UserError(f"{path}: made by another config: {', '.join(changed)}")

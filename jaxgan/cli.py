@@ -1,0 +1,311 @@
+"""The command line: `jaxgan train|sample|interpolate|show|configs`."""
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from jaxgan import config as cfg
+from jaxgan.errors import JaxganError, UserError
+
+if TYPE_CHECKING:  # JAX takes a second to import; what needs it imports it, and --help stays quick.
+    from jaxgan.run import Trained
+
+Positional = tyro.conf.Positional
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs one command; shows an expected error as one line and exits with its code.
+
+    Args:
+        arguments: what follows `jaxgan` on the command line; None takes the process's.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+        if name in ("-h", "--help"):
+            print(_overview())
+        elif name == "train":
+            _train(rest)
+        elif name in _COMMANDS:
+            command = _COMMANDS[name]
+            _parse(command, f"jaxgan {name}", rest)()
+        else:
+            known = [*_COMMANDS, "train"]
+            raise UserError(f"{name}: no such command{cfg.nearest(name, known)}; `jaxgan --help` lists them")
+    except JaxganError as error:
+        print(f"jaxgan: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # `jaxgan configs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Train a GAN. The same command again, or `jaxgan train RUN`, goes on where it stopped.
+
+    Ctrl-C stops cleanly, with a checkpoint. Samples, losses.png and metrics.jsonl are in the run's directory.
+    """
+
+    target: Annotated[Positional[str], tyro.conf.arg(metavar="CONFIG|RUN")]
+    """A config's name (`jaxgan configs` lists them), a Python file that makes one, or the directory of a run."""
+    config: Annotated[cfg.Config, tyro.conf.arg(name="")]
+    out: Path | None = None
+    """Directory of the run; runs/CONFIG if not given."""
+    dry_run: bool = False
+    """Show the resolved config, shapes, parameters, FLOPs and memory of a step, and stop."""
+    quiet: bool = False
+    """Show nothing but the closing line."""
+
+
+def _train(arguments: list[str]) -> None:
+    target = arguments[0] if arguments else ""
+    if not target or (target.startswith("-") and target not in ("-h", "--help")):
+        raise UserError("train: name a config or a run first: jaxgan train CONFIG|RUN [options]")
+    if target.startswith("-"):
+        name, config, out = "CONFIG", cfg.Config(), None
+    elif Path(target).is_dir():
+        from jaxgan.run import read_config
+
+        name, config, out = target, read_config(Path(target)), Path(target)
+    else:
+        name, config = cfg.load(target)
+        out = Path("runs") / name
+    options = _parse(Train, "jaxgan train", arguments, default=Train(target, config, out))
+    config = cfg.validate(options.config, "command line")
+    assert options.out is not None
+    if options.dry_run:
+        _dry_run(config)
+        return
+    from jaxgan.training import train
+
+    train(config, options.out, options.quiet)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """Draw pictures from a trained run's averaged generator."""
+
+    run: Positional[Path]
+    """Directory of the run."""
+    count: int = 64
+    """How many pictures."""
+    seed: int = 0
+    """Of the latents: the same seed gives the same pictures."""
+    label: int | None = None
+    """Only this class (conditional runs); otherwise all classes in turn."""
+    truncation: float | None = None
+    """Redraw latent components beyond +- this: less variety, more typical pictures. Try 1."""
+    out: Path | None = None
+    """A .png or .jpg file for one sheet, or a folder for a file a picture; RUN/samples.png if not given."""
+
+    def __call__(self) -> None:
+        from jaxgan import sampling
+        from jaxgan.monitor import images
+
+        trained, latent, label = _latents(self.run, self.count, self.seed, self.label, self.truncation)
+        pictures = sampling.pictures(trained.game, trained.state, latent, label)
+        out = self.out or self.run / "samples.png"
+        if out.suffix:
+            _check_suffix(out, images.PICTURES)
+            columns = trained.classes if label is not None and self.label is None else round(self.count**0.5)
+            images.save(out, images.grid(pictures, max(1, columns)))
+        else:
+            for index, picture in enumerate(pictures):
+                images.save(out / f"{index:05}.png", picture)
+        print(f"{self.count} samples of step {int(trained.state.step)}: {out}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Interpolate:
+    """Walk on great circles through random latents, and back to the first: an animation, or a strip."""
+
+    run: Positional[Path]
+    """Directory of the run."""
+    count: int = 8
+    """Latents to visit."""
+    frames: int = 16
+    """Pictures from each to the next."""
+    seed: int = 0
+    """Of the latents."""
+    label: int | None = None
+    """Only this class (conditional runs); otherwise class 0."""
+    truncation: float | None = None
+    """Redraw latent components beyond +- this."""
+    out: Path | None = None
+    """A .gif, .webp or .mp4 animation, or a .png or .jpg strip (a row a latent); RUN/interpolation.gif if not given."""
+
+    def __call__(self) -> None:
+        import jax.numpy as jnp
+
+        from jaxgan import sampling
+        from jaxgan.monitor import images
+
+        if self.frames < 1:
+            raise UserError(f"--frames must be at least 1, not {self.frames}")
+        out = self.out or self.run / "interpolation.gif"
+        _check_suffix(out, images.ANIMATIONS + images.PICTURES)
+        trained, latent, _ = _latents(self.run, self.count, self.seed, self.label, self.truncation)
+        latent = sampling.walk(latent, self.frames)
+        label = jnp.full(len(latent), self.label or 0) if trained.classes else None
+        pictures = sampling.pictures(trained.game, trained.state, latent, label)
+        if out.suffix in images.ANIMATIONS:
+            images.save_animation(out, [images.grid(p[None], 1, gap=0, least_width=256) for p in pictures])
+        else:
+            images.save(out, images.grid(pictures, self.frames))
+        print(f"{len(pictures)} pictures of step {int(trained.state.step)}: {out}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Show:
+    """Show a run: its config, step, sizes, a digest of each network's parameters, its last metrics."""
+
+    run: Positional[Path]
+    """Directory of the run."""
+
+    def __call__(self) -> None:
+        from jaxgan.monitor import metrics
+        from jaxgan.run import read
+
+        trained = read(self.run)
+        state = trained.state
+        print(cfg.to_json(trained.config), end="")
+        for path in trained.unreadable:
+            print(f"warning: {path} cannot be read (truncated?)")
+        print(f"step {int(state.step)} of {trained.config.steps}")
+        for name, params in (("generator", state.generator.params), ("discriminator", state.discriminator.params)):
+            print(f"{name}: {_size(params):,} parameters, sha256 {digest(params)}")
+        print(f"whole state (statistics, optimisers and average too): sha256 {digest(state)}")
+        for line in metrics.read(self.run / "metrics.jsonl")[-1:]:
+            print(f"metrics at step {line.pop('step')}:")
+            for metric, value in line.items():
+                print(f"  {metric:32} {value:.6g}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Configs:
+    """List the configs that ship with jaxgan."""
+
+    def __call__(self) -> None:
+        listed = cfg.names()
+        width = max(map(len, listed))
+        for name, line in listed.items():
+            print(f"{name:{width}}  {line}")
+
+
+_COMMANDS: dict[str, Callable[..., Any]] = {
+    "sample": Sample,
+    "interpolate": Interpolate,
+    "show": Show,
+    "configs": Configs,
+}
+
+
+def digest(tree: Any) -> str:
+    """SHA-256 of a pytree of arrays: of every leaf's path, dtype, shape and bytes."""
+    import jax
+    import numpy as np
+
+    sha = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.asarray(leaf)
+        sha.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
+        sha.update(np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()
+
+
+def _overview() -> str:
+    lines = ["usage: jaxgan COMMAND [options]", "", "Generative adversarial networks as pure functions in JAX.", ""]
+    for name, command in {"train": Train, **_COMMANDS}.items():
+        lines.append(f"  {name:12} {(command.__doc__ or '').splitlines()[0]}")
+    return "\n".join([*lines, "", "Begin with: jaxgan train mnist_dcgan", "Options of each: jaxgan COMMAND --help"])
+
+
+def _parse(kind: Any, program: str, arguments: list[str], **keywords: Any) -> Any:
+    """Parses with tyro; a mistake becomes one line instead of tyro's box."""
+    box = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(box):
+            return tyro.cli(
+                kind,
+                prog=program,
+                args=arguments,
+                config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
+                **keywords,
+            )
+    except SystemExit as end:
+        if not end.code:
+            raise
+    words = re.sub(r"[╭╮╰╯│─]+", " ", box.getvalue().split("For full helptext")[0]).split()
+    raise UserError(f"{' '.join(words)} (see {program} --help)")
+
+
+def _latents(
+    run: Path, count: int, seed: int, label: int | None, truncation: float | None
+) -> "tuple[Trained, Any, Any]":
+    """Reads a run and draws latents (and labels, for a conditional one) for it."""
+    if count < 1:
+        raise UserError(f"--count must be at least 1, not {count}")
+    if truncation is not None and truncation <= 0:
+        raise UserError(f"--truncation must be above 0, not {truncation}")
+    import jax
+    import jax.numpy as jnp
+
+    from jaxgan import sampling
+    from jaxgan.run import read
+
+    trained = read(run)
+    if label is not None and not trained.classes:
+        raise UserError(f"--label {label}: {run} is not conditional; train with --conditional")
+    if label is not None and not 0 <= label < trained.classes:
+        raise UserError(f"--label {label}: {run} has classes 0 to {trained.classes - 1}")
+    latent = sampling.draw_latents(jax.random.key(seed), count, trained.game.latent_size, truncation)
+    if not trained.classes:
+        return trained, latent, None
+    return trained, latent, jnp.arange(count) % trained.classes if label is None else jnp.full(count, label)
+
+
+def _check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
+    if path.suffix not in allowed:
+        raise UserError(f"{path}: unknown ending {path.suffix or '(none)'}; one of {', '.join(allowed)}")
+
+
+def _size(params: Any) -> int:
+    import jax
+
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def _dry_run(config: cfg.Config) -> None:
+    import jax
+
+    from jaxgan import build, run, train_step
+
+    source = build.source(config)
+    game = build.game(config, source.shape, source.classes)
+    state = run.abstract_state(config, game, source)
+    batch = jax.eval_shape(source.batch, source.resident, source[0])
+    print(cfg.to_json(config), end="")
+    for name, leaf in batch.items():
+        print(f"batch {name}: {leaf.dtype} {list(leaf.shape)}")
+    for name, player in (("generator", state.generator), ("discriminator", state.discriminator)):
+        print(f"{name}: {_size(player.params):,} parameters")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(player.params):
+            print(f"  {jax.tree_util.keystr(path, simple=True, separator='/'):32} {list(leaf.shape)}")
+    step = jax.jit(train_step.train_step, static_argnums=0, donate_argnums=1)
+    compiled = step.lower(game, state, batch, jax.random.key(0)).compile()
+    cost, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
+    print(f"a step: {cost.get('flops', 0) / 1e9:.2f} GFLOP")
+    if memory is not None:
+        kept, extra = memory.argument_size_in_bytes / 2**20, memory.temp_size_in_bytes / 2**20
+        print(f"memory: {kept:.0f} MiB of state and batch, {extra:.0f} MiB more during a step")

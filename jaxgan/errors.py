@@ -1,0 +1,17 @@
+"""Errors that are shown to a user as one line, without a traceback."""
+
+
+class JaxganError(Exception):
+    """Something went wrong that the message explains; `exit_code` is the command's."""
+
+    exit_code = 1
+
+
+class UserError(JaxganError):
+    """The input is at fault; the message names the file, the field or the value, and what to do."""
+
+    exit_code = 2
+
+
+class NonFiniteError(JaxganError):
+    """Training produced a NaN or an infinity."""

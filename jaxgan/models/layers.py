@@ -1,0 +1,121 @@
+"""Layers that the model families share."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxgan.models import conv
+
+DTYPE = Any
+normal = nn.initializers.normal(0.02)
+"""DCGAN's initialisation of kernels (arXiv 1511.06434, section 4)."""
+
+
+class Conv(nn.Module):
+    """Convolution, [N, H, W, C] -> [N, H/stride, W/stride, features], with jaxgan's fast gradients.
+
+    Attributes:
+        features: output channels.
+        kernel: side of the kernel.
+        stride: step of the kernel.
+        use_bias: whether to add a bias a channel.
+        dtype: what to compute in.
+    """
+
+    features: int
+    kernel: int = 3
+    stride: int = 1
+    use_bias: bool = True
+    dtype: DTYPE = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return _convolve(self, conv.conv, x)
+
+
+class ConvTranspose(nn.Module):
+    """Transposed convolution, [N, H, W, C] -> [N, H * stride, W * stride, features]. Attributes as for `Conv`."""
+
+    features: int
+    kernel: int = 4
+    stride: int = 2
+    use_bias: bool = True
+    dtype: DTYPE = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return _convolve(self, conv.conv_transpose, x)
+
+
+def _convolve(module: Conv | ConvTranspose, function: Any, x: jax.Array) -> jax.Array:
+    shape = (module.kernel, module.kernel, x.shape[-1], module.features)
+    kernel = module.param("kernel", normal, shape, jnp.float32)
+    x = function(x.astype(module.dtype), kernel.astype(module.dtype), stride=module.stride, padding="SAME")
+    if module.use_bias:
+        bias = module.param("bias", nn.initializers.zeros, (module.features,), jnp.float32)
+        x = x + bias.astype(module.dtype)
+    return x
+
+
+def dense(features: int, dtype: DTYPE, name: str | None = None) -> nn.Dense:
+    """A fully connected layer with DCGAN's initialisation."""
+    return nn.Dense(features, dtype=dtype, kernel_init=normal, name=name)
+
+
+def batch_norm(train: bool, dtype: DTYPE) -> nn.BatchNorm:
+    """Batch normalisation (arXiv 1502.03167) as DCGAN's reference code sets it; statistics in float32."""
+    return nn.BatchNorm(
+        use_running_average=not train,
+        momentum=0.9,
+        epsilon=1e-5,
+        dtype=dtype,
+        scale_init=lambda key, shape, dtype: 1 + normal(key, shape, dtype),
+    )
+
+
+def leaky_relu(x: jax.Array) -> jax.Array:
+    """max(x, 0.2 x), the discriminators' activation."""
+    return nn.leaky_relu(x, 0.2)
+
+
+def upsample(x: jax.Array) -> jax.Array:
+    """Doubles height and width by repeating pixels, [N, H, W, C] -> [N, 2H, 2W, C]."""
+    n, h, w, c = x.shape
+    return jnp.broadcast_to(x[:, :, None, :, None, :], (n, h, 2, w, 2, c)).reshape(n, 2 * h, 2 * w, c)
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """2x2 max-pooling, [N, H, W, C] -> [N, H/2, W/2, C]; H and W are even.
+
+    As the maximum of four slices: its gradient is much cheaper than that of a windowed reduction.
+    """
+    return jnp.maximum(jnp.maximum(x[:, ::2, ::2], x[:, ::2, 1::2]), jnp.maximum(x[:, 1::2, ::2], x[:, 1::2, 1::2]))
+
+
+def concatenate_label(latent: jax.Array, label: jax.Array | None, classes: int, dtype: DTYPE) -> jax.Array:
+    """Appends a learned vector of the class to each latent; the latent alone where there are no classes."""
+    if _check_label(label, classes) is None:
+        return latent.astype(dtype)
+    embedding = nn.Embed(classes, latent.shape[-1], dtype=dtype, name="label")(label)
+    return jnp.concatenate([latent.astype(dtype), embedding], axis=-1)
+
+
+def classify(features: jax.Array, label: jax.Array | None, classes: int, dtype: DTYPE) -> jax.Array:
+    """Logits [N] of feature vectors [N, F]: linear, plus the projection on a learned vector of the class.
+
+    References:
+        Miyato and Koyama, cGANs with Projection Discriminator, arXiv 1802.05637, equation 3.
+    """
+    logits = dense(1, dtype, name="logit")(features)[:, 0]
+    if _check_label(label, classes) is not None:
+        embedding = nn.Embed(classes, features.shape[-1], dtype=dtype, embedding_init=normal, name="label")(label)
+        logits = logits + jnp.sum(embedding * features, axis=-1)
+    return logits.astype(jnp.float32)
+
+
+def _check_label(label: jax.Array | None, classes: int) -> jax.Array | None:
+    if (label is None) == (classes > 0):
+        raise ValueError(f"a network of {classes} classes was called with{'out' if label is None else ''} labels")
+    return label

@@ -1,0 +1,49 @@
+"""The fully connected pair: the first GAN (Goodfellow et al., arXiv 1406.2661)."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxgan.models import layers
+
+
+class Generator(nn.Module):
+    """Latents [N, Z] (and labels int32 [N]) -> float32 [N, *shape] in [-1, 1].
+
+    Attributes:
+        shape: shape of one output, for instance (28, 28, 1).
+        widths: units of each hidden layer.
+        classes: number of classes; 0 if not conditional.
+        dtype: what to compute in.
+    """
+
+    shape: tuple[int, ...]
+    widths: tuple[int, ...] = (256, 512, 1024)
+    classes: int = 0
+    dtype: layers.DTYPE = jnp.float32
+
+    @nn.compact
+    def __call__(self, latent: jax.Array, label: jax.Array | None = None, train: bool = True) -> jax.Array:
+        del train  # Behaves the same; the argument is every generator's.
+        x = layers.concatenate_label(latent, label, self.classes, self.dtype)
+        for width in self.widths:
+            x = layers.leaky_relu(nn.Dense(width, dtype=self.dtype)(x))
+        x = nn.Dense(math.prod(self.shape), dtype=self.dtype)(x)
+        return jnp.tanh(x.astype(jnp.float32)).reshape(-1, *self.shape)
+
+
+class Discriminator(nn.Module):
+    """Images [N, ...] (and labels int32 [N]) -> float32 logits [N]. Attributes as for `Generator`."""
+
+    widths: tuple[int, ...] = (1024, 512, 256)
+    classes: int = 0
+    dtype: layers.DTYPE = jnp.float32
+
+    @nn.compact
+    def __call__(self, image: jax.Array, label: jax.Array | None = None) -> jax.Array:
+        x = image.reshape(image.shape[0], -1).astype(self.dtype)
+        for width in self.widths:
+            x = layers.leaky_relu(nn.Dense(width, dtype=self.dtype)(x))
+        return layers.classify(x, label, self.classes, self.dtype)

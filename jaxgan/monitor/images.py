@@ -1,0 +1,83 @@
+"""Pictures: grids, strips, animations, and files of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from jaxgan.errors import UserError
+
+ANIMATIONS = (".gif", ".webp", ".mp4")
+PICTURES = (".png", ".jpg", ".jpeg")
+
+
+def to_uint8(images: np.ndarray) -> np.ndarray:
+    """Brings pixels from [-1, 1] (clipped) to 0..255, rounded to the nearest."""
+    return np.clip(np.round((np.asarray(images, np.float32) + 1) * 127.5), 0, 255).astype(np.uint8)
+
+
+def grid(images: np.ndarray, columns: int, gap: int = 2, least_width: int = 512) -> np.ndarray:
+    """Lays pictures out in rows on black, enlarged by a whole factor if they are tiny.
+
+    Args:
+        images: uint8 [N, H, W, C].
+        columns: pictures in a row.
+        gap: pixels between pictures, before enlarging.
+        least_width: the whole is enlarged as long as its width stays within about this.
+
+    Returns:
+        uint8 [height, width, C].
+    """
+    count, height, width, channels = images.shape
+    rows = -(-count // columns)
+    sheet = np.zeros((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), np.uint8)
+    for index, image in enumerate(images):
+        row, column = divmod(index, columns)
+        y, x = gap + row * (height + gap), gap + column * (width + gap)
+        sheet[y : y + height, x : x + width] = image
+    scale = max(1, round(least_width / sheet.shape[1]))
+    return sheet.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def save(path: Path, image: np.ndarray) -> None:
+    """Writes a picture, uint8 [H, W, C] with C = 1, 3 or 4; the ending decides the format.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be written: {error}") from error
+
+
+def save_animation(path: Path, frames: Sequence[np.ndarray], frames_per_second: int = 20) -> None:
+    """Writes an animation of pictures uint8 [H, W, C], GIF, WebP or MP4 by the ending, that repeats for ever.
+
+    Raises:
+        UserError: the file cannot be written, or MP4 is asked for without the extra that has an encoder.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".mp4":
+            _save_mp4(path, frames, frames_per_second)
+            return
+        pictures = [Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame) for frame in frames]
+        pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=1000 // frames_per_second, loop=0)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be written: {error}") from error
+
+
+def _save_mp4(path: Path, frames: Sequence[np.ndarray], frames_per_second: int) -> None:
+    try:
+        import imageio_ffmpeg
+    except ImportError:
+        raise UserError(f"{path}: MP4 needs an encoder: pip install 'jaxgan[video]', or write a .gif") from None
+    height, width, _ = frames[0].shape
+    writer = imageio_ffmpeg.write_frames(str(path), (width, height), fps=frames_per_second, macro_block_size=2)
+    writer.send(None)
+    for frame in frames:
+        writer.send(np.ascontiguousarray(np.broadcast_to(frame[..., :3], (height, width, 3))))
+    writer.close()

@@ -1,0 +1,90 @@
+"""Metrics on disk: metrics.jsonl, one JSON object a line, and TensorBoard."""
+
+import json
+import math
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import tensorboardX
+
+from jaxgan.errors import NonFiniteError
+
+
+class MetricsWriter:
+    """Writes a run's metrics. Use as a context manager.
+
+    Opening it at a step drops what a killed process wrote beyond that step, so that a resumed run's lines are those of
+    an unbroken one, neither lost nor doubled.
+    """
+
+    def __init__(self, run: Path, step: int) -> None:
+        self._path = run / "metrics.jsonl"
+        kept = [line for line in read(self._path) if line["step"] <= step]
+        partial = self._path.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        partial.replace(self._path)
+        self._file = self._path.open("a")
+        self._board = tensorboardX.SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
+
+    def write(self, step: int, metrics: dict[str, float]) -> None:
+        """Adds a line."""
+        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+        for name, value in metrics.items():
+            self._board.add_scalar(name, value, step)
+
+    def write_image(self, step: int, name: str, image: np.ndarray) -> None:
+        """Adds a picture, uint8 [H, W, C], to TensorBoard."""
+        self._board.add_image(name, image, step, dataformats="HWC")
+
+    def flush(self) -> None:
+        """Hands all lines to the system; done before a checkpoint, so that none of its steps' lines can be lost."""
+        self._file.flush()
+        self._board.flush()
+
+    def __enter__(self) -> "MetricsWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._board.close()
+
+
+def read(path: Path) -> list[dict[str, float]]:
+    """The lines of a metrics.jsonl, in order; none where there is no file. A last line cut short is left out."""
+    if not path.is_file():
+        return []
+    lines = []
+    for text in path.read_text().splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def check_finite(first_step: int, metrics: dict[str, np.ndarray]) -> None:
+    """Checks the metrics of consecutive steps.
+
+    Args:
+        first_step: the step that the first values belong to.
+        metrics: arrays [steps], named "player/metric".
+
+    Raises:
+        NonFiniteError: names the first step with a NaN or an infinity, the player and the metric, and what to try.
+    """
+    bad = [(np.flatnonzero(~np.isfinite(values)), name) for name, values in metrics.items()]
+    found = [(int(places[0]), name) for places, name in bad if places.size]
+    if not found:
+        return
+    # The loss first where several metrics of a step are bad: the others follow from it.
+    place, name = min(found, key=lambda item: (item[0], not item[1].endswith("/loss"), item[1]))
+    player, metric = name.split("/")
+    value = metrics[name][place]
+    shown = "NaN" if math.isnan(value) else "infinite"
+    raise NonFiniteError(
+        f"step {first_step + place}: the {player}'s {metric.replace('_', ' ')} is {shown}. Try a smaller "
+        f"--{player}.learning-rate, a larger --batch-size, or --precision float32."
+    )

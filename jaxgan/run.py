@@ -1,0 +1,119 @@
+"""A run's directory: its config, its lock, its files.
+
+config.json         the resolved config, enough to rebuild it
+checkpoints/        states, a folder each named by its step
+metrics.jsonl       a line of metrics every few steps
+tensorboard/        the same for TensorBoard
+samples/            pictures of the same latents over time, named by step
+losses.png          both losses and the discriminator's opinions
+"""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+import jax
+
+from jaxgan import build, checkpoint, train_step
+from jaxgan import config as cfg
+from jaxgan.errors import UserError
+
+
+def is_run(path: Path) -> bool:
+    """Whether a directory holds a run."""
+    return (path / "config.json").is_file()
+
+
+def read_config(run: Path) -> cfg.Config:
+    """The config of a run.
+
+    Raises:
+        UserError: there is no run, or its config.json is damaged.
+    """
+    path = run / "config.json"
+    if not path.is_file():
+        raise UserError(f"{run}: not a run (it has no config.json)")
+    return cfg.from_json(path.read_text(), str(path))
+
+
+def write_config(run: Path, config: cfg.Config) -> None:
+    """Writes a run's config.json, whole or not at all."""
+    write_atomically(run / "config.json", cfg.to_json(config))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a file so that a reader, or a kill, never meets half of it."""
+    partial = path.with_suffix(path.suffix + ".partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+@contextlib.contextmanager
+def lock(run: Path) -> Iterator[None]:
+    """Makes a run's directory and holds it for this process; the system lets go of it however the process ends.
+
+    Raises:
+        UserError: another process trains in it, or it cannot be made.
+    """
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(run / ".lock", blocking=False)
+        lock.acquire()
+    except filelock.Timeout:
+        raise UserError(f"{run}: another process is training in it; wait for it, or choose another --out") from None
+    except OSError as error:
+        raise UserError(f"{run}: cannot be written: {error.strerror}") from error
+    with lock:
+        yield
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A run as it is read back.
+
+    Attributes:
+        config: its config.
+        game: its game.
+        state: its newest readable state.
+        shape: shape of one image.
+        classes: number of labels; 0 if not conditional.
+        unreadable: newer checkpoints that are damaged.
+    """
+
+    config: cfg.Config
+    game: train_step.Game
+    state: train_step.TrainState
+    shape: tuple[int, int, int]
+    classes: int
+    unreadable: list[Path]
+
+
+def read(run: Path) -> Trained:
+    """Reads a run's newest checkpoint, while it trains or after.
+
+    Raises:
+        UserError: no run, or no checkpoint that can be read.
+    """
+    config = read_config(run)
+    source = build.source(config)
+    game = build.game(config, source.shape, source.classes)
+    restored = checkpoint.restore(run, config, abstract_state(config, game, source))
+    if restored is None:
+        raise UserError(f"{run}: has no checkpoint yet; let it train for {config.checkpoint_every} steps")
+    return Trained(config, game, restored.state, source.shape, source.classes, restored.unreadable)
+
+
+def abstract_state(config: cfg.Config, game: train_step.Game, source: Any) -> train_step.TrainState:
+    """Shapes, dtypes and placement of a run's state, without computing it."""
+    batch = jax.eval_shape(source.batch, source.resident, source[0])
+    state = jax.eval_shape(lambda: train_step.init(game, _zeros(batch), jax.random.key(config.seed)))
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), state)
+
+
+def _zeros(batch: Any) -> Any:
+    return jax.tree.map(lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), batch)

@@ -1,0 +1,102 @@
+"""Pictures from a trained generator: samples, and walks between latents."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgan import train_step
+from jaxgan.monitor import images
+
+_BATCH = 100  # Pictures a call of the generator, so that memory does not grow with the number asked for.
+
+
+def draw_latents(key: jax.Array, count: int, size: int, truncation: float | None = None) -> jax.Array:
+    """Draws latents for sampling; the first ones are the same however many are drawn.
+
+    Args:
+        key: PRNG key.
+        count: number of latents N.
+        size: length of each.
+        truncation: redraw components beyond +- this (arXiv 1809.11096, section 3.1): less variety, more typical
+            pictures. None draws from the whole normal distribution, as in training.
+
+    Returns:
+        float32 [N, size].
+    """
+    if truncation is None:
+        return train_step.latents(key, count, size)
+    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(count))
+    return jax.vmap(lambda k: jax.random.truncated_normal(k, -truncation, truncation, (size,)))(keys)
+
+
+def pictures(
+    game: train_step.Game, state: train_step.TrainState, latent: jax.Array, label: jax.Array | None = None
+) -> np.ndarray:
+    """Runs the averaged generator on latents [N, size] (and labels int32 [N]), a batch at a time.
+
+    Returns:
+        uint8 [N, H, W, C].
+    """
+    count = len(latent)
+    parts = []
+    for begin in range(0, count, _BATCH):
+        # The last batch is filled up with repeats, so that one shape is compiled.
+        index = jnp.arange(begin, begin + min(_BATCH, count)) % count
+        part = _generate(game, state.ema, latent[index], None if label is None else label[index])
+        parts.append(images.to_uint8(np.asarray(part)))
+    return np.concatenate(parts)[:count]
+
+
+def fixed_sheet(game: train_step.Game, state: train_step.TrainState, classes: int, key: jax.Array) -> np.ndarray:
+    """A sheet of samples of the same latents at every call: 8 x 8, or for a conditional game a column a class.
+
+    Returns:
+        uint8 [height, width, C].
+    """
+    columns = min(classes, 10) or 8
+    count = 8 * columns
+    label = jnp.arange(count) % columns if classes else None
+    latent = train_step.latents(train_step.stream(key, "samples"), count, game.latent_size)
+    return images.grid(pictures(game, state, latent, label), columns)
+
+
+def walk(latent: jax.Array, frames: int) -> jax.Array:
+    """A closed walk through latents on great circles.
+
+    Args:
+        latent: [N, size], the places to visit, in order and back to the first.
+        frames: pictures from each place to the next.
+
+    Returns:
+        [N * frames, size].
+    """
+    share = jnp.arange(frames, dtype=latent.dtype) / frames
+    ends = jnp.roll(latent, -1, axis=0)
+    return jax.vmap(lambda a, b: jax.vmap(lambda t: slerp(a, b, t))(share))(latent, ends).reshape(-1, latent.shape[-1])
+
+
+def slerp(start: jax.Array, end: jax.Array, share: jax.Array) -> jax.Array:
+    """Spherical interpolation between two latents [size]: `start` at share 0, `end` at 1.
+
+    Normal latents lie near a sphere; a straight line between two passes inside it, where the generator was never
+    trained.
+
+    References:
+        White, Sampling Generative Networks, arXiv 1609.04468, section 2.1.
+    """
+    cosine = jnp.vdot(start, end) / (jnp.linalg.norm(start) * jnp.linalg.norm(end))
+    angle = jnp.arccos(jnp.clip(cosine, -1, 1))
+    # Nearly parallel vectors: the sines vanish, and the straight line is right.
+    straight = jnp.sin(angle) < 1e-4
+    sine = jnp.where(straight, 1, jnp.sin(angle))
+    a = jnp.where(straight, 1 - share, jnp.sin((1 - share) * angle) / sine)
+    b = jnp.where(straight, share, jnp.sin(share * angle) / sine)
+    return a * start + b * end
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _generate(game: train_step.Game, ema: Any, latent: jax.Array, label: jax.Array | None) -> jax.Array:
+    return train_step.generate(game, ema, latent, label)

@@ -1,0 +1,335 @@
+"""The game: one generative adversarial training step as pure functions.
+
+    game = Game(generator, discriminator, generator_optimizer, discriminator_optimizer, latent_size=64)
+    state = init(game, batch, key)
+    state, metrics = train_step(game, state, batch, key)
+
+`game` is static (hashable), everything else is a pytree; nothing here reads or writes anything else. All functions
+work under `jit`, `vmap` and `lax.scan`. A step is two updates, in this order:
+
+1. the discriminator's, with the generator frozen: real examples towards 1, fakes towards 0;
+2. the generator's, through the frozen and *already updated* discriminator: its fakes towards 1.
+
+Both see the same fakes, so the generator's forward pass is computed once a step.
+
+Randomness: `key` may be the same at every step. What a step draws is a function of (key, name of the stream,
+`state.step`, global index of the example), so neither the way steps are grouped into programs nor the way a batch is
+split over devices changes it.
+"""
+
+import dataclasses
+import functools
+import operator
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxgan import losses
+
+Batch = Mapping[str, Any]
+"""`{"image": real examples [N, ...], "label": optional int32 [N]}`. "image" may itself be a pytree (a pyramid of
+resolutions); the game never looks inside it."""
+Metrics = dict[str, jax.Array]
+
+
+class Network(Protocol):
+    """What the game needs of a network; every Flax Linen module has it.
+
+    A generator is called as `(latent [N, latent_size])` or `(latent, label [N])` and returns images shaped like
+    `batch["image"]`; a discriminator as `(image)` or `(image, label)` and returns logits, [N] or [N, 1]. Called so,
+    they behave as in training; `generate` passes `train=False` to a generator whose behaviour differs then.
+    """
+
+    def init(self, rngs: Any, *args: Any) -> Any:
+        """Returns the variables: a mapping with "params" and perhaps other collections (batch statistics)."""
+        ...
+
+    def apply(self, variables: Any, *args: Any, rngs: Any, mutable: Any) -> Any:
+        """Returns (output, updated collections among those named by `mutable`)."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Game:
+    """The rules: two networks, how each learns, and what each wants. Static under jit.
+
+    Attributes:
+        generator: maps latents to images.
+        discriminator: maps images to logits.
+        generator_optimizer: the generator's Optax transformation.
+        discriminator_optimizer: the discriminator's.
+        latent_size: length of a latent vector; latents are standard normal.
+        loss: the two losses, functions of logits.
+        discriminator_updates: updates of the discriminator in a step, each with its own equal share of the batch and
+            its own fakes, before the one update of the generator.
+        ema_decay: decay of the moving average of the generator, 0 <= decay < 1. The average is used for sampling.
+    """
+
+    generator: Network
+    discriminator: Network
+    generator_optimizer: optax.GradientTransformation
+    discriminator_optimizer: optax.GradientTransformation
+    latent_size: int
+    loss: losses.Loss = losses.non_saturating
+    discriminator_updates: int = 1
+    ema_decay: float = 0.999
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Player:
+    """One network's state.
+
+    Attributes:
+        params: the parameters its optimiser changes.
+        stats: its other variable collections, such as running batch statistics.
+        optimizer: the state of its optimiser.
+    """
+
+    params: Any
+    stats: Any
+    optimizer: Any
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """All that training remembers.
+
+    Attributes:
+        step: int32 scalar, steps done.
+        generator: the generator.
+        discriminator: the discriminator.
+        ema: moving average of the generator's variables (parameters and statistics), for sampling.
+    """
+
+    step: jax.Array
+    generator: Player
+    discriminator: Player
+    ema: Any
+
+
+def init(game: Game, batch: Batch, key: jax.Array) -> TrainState:
+    """Initialises both players.
+
+    Args:
+        game: the rules.
+        batch: a batch as in training; only shapes and dtypes matter.
+        key: PRNG key of the run.
+
+    Returns:
+        The state before the first step.
+    """
+    count = _batch_size(batch)
+    latent = jnp.zeros((count, game.latent_size))
+
+    def player(name: str, network: Network, optimizer: optax.GradientTransformation, inputs: Any) -> Player:
+        variables = network.init(stream(key, name), inputs, *_labels(batch))
+        params = variables["params"]
+        stats = {name: collection for name, collection in variables.items() if name != "params"}
+        return Player(params, stats, optimizer.init(params))
+
+    generator = player("init generator", game.generator, game.generator_optimizer, latent)
+    discriminator = player("init discriminator", game.discriminator, game.discriminator_optimizer, batch["image"])
+    ema = {"params": generator.params, **generator.stats}
+    return TrainState(jnp.zeros((), jnp.int32), generator, discriminator, ema)
+
+
+def train_step(game: Game, state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
+    """One step of the game: `discriminator_updates` updates of the discriminator, then one of the generator.
+
+    Equal to `discriminator_step` followed by `generator_step`, but the last discriminator update and the generator's
+    update share one forward pass of the generator. With `discriminator_updates` = k > 1 the batch is dealt into k
+    hands of N/k examples; the last one is also the generator's.
+
+    Args:
+        game: the rules.
+        state: the state before.
+        batch: N real examples (see `Batch`); k must divide N.
+        key: PRNG key of the run; the step number is folded in.
+
+    Returns:
+        The state after, and float32 scalars: for each player `loss`, `gradient_norm` and `update_ratio` (norm of the
+        update over norm of the parameters), and for the discriminator `real` and `fake` (mean of D = sigmoid(logit)
+        on each) and `accuracy_real` and `accuracy_fake` (share on the right side of 1/2), all before its (last)
+        update, named `discriminator/loss` and so on.
+    """
+    key = jax.random.fold_in(key, state.step)
+    *earlier, last = _deal(batch, game.discriminator_updates)
+    for index, hand in enumerate(earlier):
+        fake, _, _ = _forward_generator(game, state.generator, hand, jax.random.fold_in(key, index + 1))
+        state, _ = _update_discriminator(game, state, hand, fake, jax.random.fold_in(key, index + 1))
+    fake, pullback, stats = _forward_generator(game, state.generator, last, key)
+    state, discriminator_metrics = _update_discriminator(game, state, last, fake, key)
+    state, generator_metrics = _update_generator(game, state, last, fake, pullback, stats, key)
+    return state, {**discriminator_metrics, **generator_metrics}
+
+
+def discriminator_step(game: Game, state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
+    """One update of the discriminator on all of `batch`, the generator frozen. The step number does not change.
+
+    Args and returns as for `train_step`; the metrics are the discriminator's.
+    """
+    key = jax.random.fold_in(key, state.step)
+    fake, _, _ = _forward_generator(game, state.generator, batch, key)
+    return _update_discriminator(game, state, batch, fake, key)
+
+
+def generator_step(game: Game, state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
+    """One update of the generator through the frozen discriminator; ends the step (`state.step` grows by one).
+
+    Args and returns as for `train_step`; the metrics are the generator's. The real examples are used only by losses
+    that compare fakes with them, and for their number and labels.
+    """
+    key = jax.random.fold_in(key, state.step)
+    fake, pullback, stats = _forward_generator(game, state.generator, batch, key)
+    return _update_generator(game, state, batch, fake, pullback, stats, key)
+
+
+def latents(key: jax.Array, count: int, size: int) -> jax.Array:
+    """Draws standard normal latents, each from its own index: a longer draw begins with the shorter one.
+
+    Args:
+        key: PRNG key.
+        count: number of latents N.
+        size: length of each.
+
+    Returns:
+        float32 [N, size].
+    """
+    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(count))
+    return jax.vmap(lambda k: jax.random.normal(k, (size,), jnp.float32))(keys)
+
+
+def generate(game: Game, variables: Any, latent: jax.Array, label: jax.Array | None = None) -> Any:
+    """Images of a generator in evaluation mode. The generator must accept `train=False`.
+
+    Args:
+        game: the rules.
+        variables: the generator's variables, as a rule `state.ema`.
+        latent: [N, latent_size].
+        label: int32 [N] for a conditional generator.
+
+    Returns:
+        Images as the generator makes them, [N, ...].
+    """
+    labels = () if label is None else (label,)
+    return game.generator.apply(variables, latent, *labels, train=False)  # pyright: ignore[reportCallIssue]
+
+
+def _forward_generator(
+    game: Game, player: Player, batch: Batch, key: jax.Array
+) -> tuple[Any, Callable[[Any], tuple[Any]], Any]:
+    """Returns fakes for a batch, the pullback of their cotangent to the parameters, and the new statistics."""
+    latent = latents(stream(key, "latent"), _batch_size(batch), game.latent_size)
+
+    def forward(params: Any) -> tuple[Any, Any]:
+        return _apply(game.generator, params, player.stats, latent, *_labels(batch), key=stream(key, "generator"))
+
+    return jax.vjp(forward, player.params, has_aux=True)
+
+
+def _update_discriminator(
+    game: Game, state: TrainState, batch: Batch, fake: Any, key: jax.Array
+) -> tuple[TrainState, Metrics]:
+    player = state.discriminator
+
+    def loss(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Any]]:
+        # Two passes, so that batch normalisation sees real and fake batches apart.
+        forward = functools.partial(_apply, game.discriminator, params)
+        real_logits, stats = forward(
+            player.stats, batch["image"], *_labels(batch), key=stream(key, "discriminator real")
+        )
+        fake_logits, stats = forward(stats, fake, *_labels(batch), key=stream(key, "discriminator fake"))
+        return game.loss.discriminator(real_logits, fake_logits), (real_logits, fake_logits, stats)
+
+    (value, (real_logits, fake_logits, stats)), gradients = jax.value_and_grad(loss, has_aux=True)(player.params)
+    player, metrics = _descend(game.discriminator_optimizer, player, gradients, stats)
+    metrics |= {
+        "loss": value,
+        "real": jnp.mean(jax.nn.sigmoid(real_logits)),
+        "fake": jnp.mean(jax.nn.sigmoid(fake_logits)),
+        "accuracy_real": jnp.mean((real_logits > 0).astype(jnp.float32)),
+        "accuracy_fake": jnp.mean((fake_logits < 0).astype(jnp.float32)),
+    }
+    return dataclasses.replace(state, discriminator=player), _named("discriminator", metrics)
+
+
+def _update_generator(
+    game: Game,
+    state: TrainState,
+    batch: Batch,
+    fake: Any,
+    pullback: Callable[[Any], tuple[Any]],
+    stats: Any,
+    key: jax.Array,
+) -> tuple[TrainState, Metrics]:
+    def loss(fake: Any) -> jax.Array:
+        # The discriminator is frozen: its new statistics are dropped, as is the real branch by losses that ignore it.
+        forward = functools.partial(_apply, game.discriminator, state.discriminator.params, state.discriminator.stats)
+        key_of_pass = stream(key, "discriminator judging")
+        real_logits, _ = forward(batch["image"], *_labels(batch), key=key_of_pass)
+        fake_logits, _ = forward(fake, *_labels(batch), key=key_of_pass)
+        return game.loss.generator(real_logits, fake_logits)
+
+    value, cotangent = jax.value_and_grad(loss)(fake)
+    (gradients,) = pullback(cotangent)
+    player, metrics = _descend(game.generator_optimizer, state.generator, gradients, stats)
+    # Early on a short average, so that the untrained generator is forgotten: min(decay, (1 + t) / (10 + t)).
+    step = state.step.astype(jnp.float32)
+    decay = jnp.minimum(game.ema_decay, (1 + step) / (10 + step))
+    ema = jax.tree.map(
+        lambda old, new: decay.astype(old.dtype) * old + (1 - decay).astype(old.dtype) * new,
+        state.ema,
+        {"params": player.params, **player.stats},
+    )
+    state = dataclasses.replace(state, step=state.step + 1, generator=player, ema=ema)
+    return state, _named("generator", metrics | {"loss": value})
+
+
+def _apply(network: Network, params: Any, stats: Any, *inputs: Any, key: jax.Array) -> tuple[Any, Any]:
+    """Calls a network as in training; returns its output and its updated statistics."""
+    return network.apply({"params": params, **stats}, *inputs, rngs=key, mutable=list(stats))
+
+
+def _descend(
+    optimizer: optax.GradientTransformation, player: Player, gradients: Any, stats: Any
+) -> tuple[Player, Metrics]:
+    # Optax's bias correction raises a float to an integer count, which strict dtype promotion refuses.
+    with jax.numpy_dtype_promotion("standard"):
+        updates, optimizer_state = optimizer.update(gradients, player.optimizer, player.params)
+    metrics = {
+        "gradient_norm": optax.tree.norm(gradients),
+        "update_ratio": optax.tree.norm(updates) / optax.tree.norm(player.params),
+    }
+    return Player(optax.apply_updates(player.params, updates), stats, optimizer_state), metrics
+
+
+def _deal(batch: Batch, hands: int) -> list[Batch]:
+    """Deals a batch into equal parts, round robin: with the batch split over devices no example has to move."""
+    if hands == 1:
+        return [batch]
+    if _batch_size(batch) % hands:
+        raise ValueError(f"a batch of {_batch_size(batch)} cannot be dealt to {hands} discriminator updates")
+    return [jax.tree.map(operator.itemgetter(slice(hand, None, hands)), batch) for hand in range(hands)]
+
+
+def _labels(batch: Batch) -> tuple[jax.Array, ...]:
+    return (batch["label"],) if "label" in batch else ()
+
+
+def _batch_size(batch: Batch) -> int:
+    return jax.tree.leaves(batch["image"])[0].shape[0]
+
+
+def stream(key: jax.Array, name: str) -> jax.Array:
+    """The key of a named stream; a name rather than a position, so that a new stream disturbs no other."""
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+def _named(player: str, metrics: Metrics) -> Metrics:
+    return {f"{player}/{name}": value.astype(jnp.float32) for name, value in metrics.items()}
