@@ -1,4 +1,8 @@
-"""Conditional DCGAN on MNIST: ask for a digit."""
+"""Conditional DCGAN on MNIST: ask for a digit.
+
+jaxgan train mnist_conditional
+jaxgan sample runs/mnist_conditional --label 7
+"""
 
 from jaxgan.config import Config
 

@@ -1,11 +1,377 @@
-"""STUB by lead, until the helper's arrives."""
+"""Convolutions that are fast on CPU too, wherever they stand: alone, in a scan, in a cond, differentiated twice.
 
+XLA's CPU backend has a fast kernel for one order of dimensions, and brings convolutions into that order only in a
+program's entry computation. In a loop or a branch, JAX's own gradients of a convolution (which are in another order)
+fall to a naive loop, a hundred times slower; its transposed convolutions are slow everywhere. Here a convolution is
+instead the sum of a few matrix products between linear images of its arguments,
+
+    conv(x, k) = join([a @ b for a, b in zip(split(x), taps(k))])
+
+so that its two gradients are the same products with the linear maps transposed. Two choices of the maps are used: plain
+patches for few channels, and Winograd's minimal filtering F(2, r) otherwise, with 9/16 (r = 2) or 4/9 (r = 3) of the
+multiplications. A stride s is folded into the channels first (space to depth), which makes of the 4x4 convolution of
+stride 2 one of r = 2. What neither fits (bfloat16, tiny outputs, large kernels) goes to XLA's fast kernel in the one
+order it takes. See docs/convolutions.md for the figures.
+
+Convolution, input gradient and kernel gradient are one trilinear form; each has a `custom_vjp` made of the other two,
+so that reverse-mode derivatives of every order stay on the fast path. Forward mode (`jax.jvp`, `jax.hessian`) is not
+defined. On accelerators all three are XLA's own.
+
+References:
+    Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, arXiv 1509.09308.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
 from jax import lax
 
+Padding = str | int | Sequence[tuple[int, int]]
+_ORDER = ("NHWC", "HWIO", "NHWC")
 
-def conv(x, kernel, stride=1, padding="SAME"):
-    return lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+def conv(x: jax.Array, kernel: jax.Array, stride: int | tuple[int, int] = 1, padding: Padding = "SAME") -> jax.Array:
+    """Convolution (cross-correlation), as `lax.conv_general_dilated` with NHWC and HWIO.
+
+    Args:
+        x: [N, H, W, C_in].
+        kernel: [kh, kw, C_in, C_out], of the same dtype.
+        stride: step along both axes, or along each.
+        padding: "SAME", "VALID", a number of zeros on every side, or ((top, bottom), (left, right)).
+
+    Returns:
+        [N, H', W', C_out].
+
+    Raises:
+        ValueError: shapes, stride or padding do not fit.
+    """
+    _check(x, kernel, 2)
+    strides = _pair(stride)
+    axes = []
+    for size, taps, step, pads in zip(x.shape[1:3], kernel.shape[:2], strides, _pads(padding), strict=True):
+        if pads is None:
+            out = -(-size // step)
+            total = max((out - 1) * step + taps - size, 0)
+            pads = (total // 2, total - total // 2)
+        axes.append(_Axis(size, taps, step, pads[0], (size + sum(pads) - taps) // step + 1))
+    return _conv(_checked(axes, padding), x, kernel)
 
 
-def conv_transpose(x, kernel, stride=2, padding="SAME"):
-    return lax.conv_transpose(x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+def conv_transpose(
+    x: jax.Array, kernel: jax.Array, stride: int | tuple[int, int] = 2, padding: Padding = "SAME"
+) -> jax.Array:
+    """Transposed convolution: the gradient, for its input, of the convolution that has this stride and padding.
+
+    The same as PyTorch's `conv_transpose2d(x, w)` with `kernel[i, j, c, d] = w[c, d, i, j]`; "SAME" with a 4x4 kernel
+    and stride 2 is its `padding=1`. `lax.conv_transpose` takes the kernel turned by half a turn.
+
+    Args:
+        x: [N, H, W, C_in].
+        kernel: [kh, kw, C_in, C_out], of the same dtype.
+        stride: growth along both axes, or along each.
+        padding: that of the convolution transposed: "SAME" (gives [N, H * stride, W * stride, C_out]), "VALID", a
+            number, or ((top, bottom), (left, right)); padding makes the result smaller.
+
+    Returns:
+        [N, H', W', C_out].
+
+    Raises:
+        ValueError: shapes, stride or padding do not fit.
+    """
+    _check(x, kernel, 2)
+    strides = _pair(stride)
+    axes = []
+    for out, taps, step, pads in zip(x.shape[1:3], kernel.shape[:2], strides, _pads(padding), strict=True):
+        low, high = (max(taps - step, 0) // 2, 0) if pads is None else pads
+        size = out * step if pads is None else (out - 1) * step + taps - low - high
+        axes.append(_Axis(size, taps, step, low, out))
+    return _input_gradient(_checked(axes, padding), x, kernel.swapaxes(2, 3))
+
+
+class _Axis(NamedTuple):
+    """One spatial axis of a convolution; zeros after the end follow from the rest (fewer than none: cut off)."""
+
+    size: int  # of the input
+    taps: int  # of the kernel
+    stride: int
+    low: int  # zeros before the beginning
+    out: int  # size of the output
+
+    @property
+    def high(self) -> int:
+        return (self.out - 1) * self.stride + self.taps - self.size - self.low
+
+    @property
+    def blocks(self) -> int:
+        """r: taps of the kernel, counted in strides."""
+        return -(-self.taps // self.stride)
+
+
+_Axes = tuple[_Axis, _Axis]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _conv(axes: _Axes, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    def ours(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        algorithm = _choose(axes, x.shape, kernel)
+        if algorithm is None:
+            return _xla_conv(axes, x, kernel)
+        split, taps, join = algorithm
+        return join([a @ b for a, b in zip(split(x), taps(kernel), strict=True)])
+
+    return lax.platform_dependent(x, kernel, cpu=ours, default=functools.partial(_xla_conv, axes))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _input_gradient(axes: _Axes, g: jax.Array, kernel: jax.Array) -> jax.Array:
+    shape = (g.shape[0], axes[0].size, axes[1].size, kernel.shape[2])
+    x = jax.ShapeDtypeStruct(shape, g.dtype)
+
+    def ours(g: jax.Array, kernel: jax.Array) -> jax.Array:
+        algorithm = _choose(axes, shape, kernel)
+        if algorithm is None:
+            # The convolution of the dilated cotangent with the kernel turned round: the order that is fast.
+            pads = [(a.taps - 1 - a.low, a.taps - 1 - a.high) for a in axes]
+            turned = kernel[::-1, ::-1].swapaxes(2, 3)
+            return _xla(g, turned, (1, 1), pads, dilate_input=(axes[0].stride, axes[1].stride))
+        split, taps, join = algorithm
+        products = [_dot(a, b, 1, 1) for a, b in zip(_cotangents(join, split, x, g), taps(kernel), strict=True)]
+        return _transpose(split, x, products)
+
+    def xla(g: jax.Array, kernel: jax.Array) -> jax.Array:
+        return _transpose(lambda x: _xla_conv(axes, x, kernel), x, g)
+
+    return lax.platform_dependent(g, kernel, cpu=ours, default=xla)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _kernel_gradient(axes: _Axes, x: jax.Array, g: jax.Array) -> jax.Array:
+    kernel = jax.ShapeDtypeStruct((axes[0].taps, axes[1].taps, x.shape[3], g.shape[3]), x.dtype)
+
+    def ours(x: jax.Array, g: jax.Array) -> jax.Array:
+        algorithm = _choose(axes, x.shape, kernel)
+        if algorithm is None:
+            # Channels as the batch, the batch as channels, and the cotangent as a dilated kernel: the fast order.
+            pads = [(a.low, a.high) for a in axes]
+            turned = x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3)
+            dilation = (axes[0].stride, axes[1].stride)
+            return _xla(*turned, (1, 1), pads, dilate_kernel=dilation).transpose(1, 2, 0, 3)
+        split, taps, join = algorithm
+        parts = zip(split(x), _cotangents(join, split, x, g), strict=True)
+        return _transpose(taps, kernel, [_dot(a, b, 0, 0) for a, b in parts])
+
+    def xla(x: jax.Array, g: jax.Array) -> jax.Array:
+        return _transpose(lambda kernel: _xla_conv(axes, x, kernel), kernel, g)
+
+    return lax.platform_dependent(x, g, cpu=ours, default=xla)
+
+
+# <conv(x, k), g> is linear in each of the three: the derivative for one argument is the form's map of the others.
+_conv.defvjp(
+    lambda axes, x, kernel: (_conv(axes, x, kernel), (x, kernel)),
+    lambda axes, saved, g: (_input_gradient(axes, g, saved[1]), _kernel_gradient(axes, saved[0], g)),
+)
+_input_gradient.defvjp(
+    lambda axes, g, kernel: (_input_gradient(axes, g, kernel), (g, kernel)),
+    lambda axes, saved, x: (_conv(axes, x, saved[1]), _kernel_gradient(axes, x, saved[0])),
+)
+_kernel_gradient.defvjp(
+    lambda axes, x, g: (_kernel_gradient(axes, x, g), (x, g)),
+    lambda axes, saved, kernel: (_input_gradient(axes, saved[1], kernel), _conv(axes, saved[0], kernel)),
+)
+
+
+class _Algorithm(NamedTuple):
+    """Three linear maps with `conv(x, k) = join([a @ b for a, b in zip(split(x), taps(k))])`."""
+
+    split: Callable[[jax.Array], list[jax.Array]]
+    taps: Callable[[jax.Array], list[jax.Array]]
+    join: Callable[[list[jax.Array]], jax.Array]
+
+
+def _choose(axes: _Axes, shape: tuple[int, ...], kernel: jax.Array | jax.ShapeDtypeStruct) -> _Algorithm | None:
+    """The algorithm for an input of this shape; None for XLA's kernel."""
+    kh, kw, channels, features = kernel.shape
+    rows, columns = axes
+    if kernel.dtype not in (jnp.float32, jnp.float64):
+        return None
+    if kh * kw * channels <= 64 or (kh, kw) == (rows.stride, columns.stride) == (1, 1):
+        return _patches(axes, shape[0])
+    # Outputs are computed in tiles of 2 x 2, which wastes much of a very small one; few channels make thin products.
+    worthwhile = min(rows.out, columns.out) >= 4 and channels >= 16 and features >= 16
+    if worthwhile and rows.blocks in _WINOGRAD and columns.blocks in _WINOGRAD:
+        return _winograd(axes, shape[0])
+    return None
+
+
+def _patches(axes: _Axes, count: int) -> _Algorithm:
+    """One product of all patches with all taps."""
+    rows, columns = axes
+
+    def split(x: jax.Array) -> list[jax.Array]:
+        x = _space_to_depth(axes, x, [a.out + a.blocks - 1 for a in axes])
+        windows = [
+            x[:, i : i + rows.out, :, j : j + columns.out] for i in range(rows.blocks) for j in range(columns.blocks)
+        ]
+        flat = [window.transpose(0, 1, 3, 2, 4, 5).reshape(count, rows.out, columns.out, -1) for window in windows]
+        joined = jnp.concatenate(flat, axis=-1) if len(flat) > 1 else flat[0]
+        return [joined.reshape(count * rows.out * columns.out, -1)]
+
+    def taps(kernel: jax.Array) -> list[jax.Array]:
+        return [_blocks_of(axes, kernel).transpose(0, 2, 1, 3, 4, 5).reshape(-1, kernel.shape[3])]
+
+    def join(products: list[jax.Array]) -> jax.Array:
+        return products[0].reshape(count, rows.out, columns.out, -1)
+
+    return _Algorithm(split, taps, join)
+
+
+# F(2, r): two outputs of r taps from r + 1 products, y = A^T [(G g) * (B^T d)]: the matrices B^T, G and A^T.
+_WINOGRAD: dict[int, tuple[list[list[float]], list[list[float]], list[list[float]]]] = {
+    2: (
+        [[1, -1, 0], [0, 1, 0], [0, -1, 1]],
+        [[1, 0], [1, 1], [0, 1]],
+        [[1, 1, 0], [0, 1, 1]],
+    ),
+    3: (
+        [[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]],
+        [[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]],
+        [[1, 1, 1, 0], [0, 1, -1, -1]],
+    ),
+}
+
+
+def _winograd(axes: _Axes, count: int) -> _Algorithm:
+    """A product for each of the (r + 1)^2 points of the transformed 2 x 2 tiles."""
+    rows, columns = axes
+    down, across = -(-rows.out // 2), -(-columns.out // 2)  # tiles
+    (data_rows, taps_rows, out_rows), (data_columns, taps_columns, out_columns) = (_WINOGRAD[a.blocks] for a in axes)
+
+    def split(x: jax.Array) -> list[jax.Array]:
+        x = _space_to_depth(axes, x, [2 * (down + 1), 2 * (across + 1)])
+        return [
+            phase.reshape(count * down * across, -1)
+            for row in _mix(data_rows, _tiles(x, 1, down, rows.blocks + 1))
+            for tile in _mix(data_columns, _tiles(row, 3, across, columns.blocks + 1))
+            for phase in _unstack(tile, 2)
+        ]
+
+    def taps(kernel: jax.Array) -> list[jax.Array]:
+        blocks = _blocks_of(axes, kernel)
+        return [
+            point[phase].reshape(-1, kernel.shape[3])
+            for row in _mix(taps_rows, [blocks[i] for i in range(rows.blocks)])
+            for point in _mix(taps_columns, [row[:, i] for i in range(columns.blocks)])
+            for phase in range(rows.stride)
+        ]
+
+    def join(products: list[jax.Array]) -> jax.Array:
+        phases = [products[phase :: rows.stride] for phase in range(rows.stride)]
+        points = [functools.reduce(jnp.add, parts).reshape(count, down, across, -1) for parts in zip(*phases)]
+        width = len(out_columns[0])
+        lines = [points[i : i + width] for i in range(0, len(points), width)]
+        upper, lower = _mix(out_rows, [jnp.stack(_mix(out_columns, line), axis=3) for line in lines])
+        out = jnp.stack([upper, lower], axis=2).reshape(count, 2 * down, 2 * across, -1)
+        return out[:, : rows.out, : columns.out]
+
+    return _Algorithm(split, taps, join)
+
+
+def _mix(matrix: list[list[float]], parts: list[jax.Array]) -> list[jax.Array]:
+    """The linear combinations of arrays that the rows of a matrix name."""
+
+    def combine(row: list[float]) -> jax.Array:
+        terms = [part if c == 1 else part * c for c, part in zip(row, parts, strict=True) if c]
+        return functools.reduce(jnp.add, terms)
+
+    return [combine(row) for row in matrix]
+
+
+def _tiles(x: jax.Array, axis: int, count: int, width: int) -> list[jax.Array]:
+    """The elements of overlapping tiles along an axis: the j-th result holds the elements 2 t + j, t < count."""
+    pairs = _unstack(x.reshape(*x.shape[:axis], -1, 2, *x.shape[axis + 1 :]), axis + 1)
+    return [lax.slice_in_dim(pairs[j % 2], j // 2, j // 2 + count, axis=axis) for j in range(width)]
+
+
+def _unstack(x: jax.Array, axis: int) -> list[jax.Array]:
+    # Not by indexing: the transpose of a split is one concatenation, that of indexing a sum of padded arrays.
+    return [part.squeeze(axis) for part in lax.split(x, (1,) * x.shape[axis], axis)]
+
+
+def _space_to_depth(axes: _Axes, x: jax.Array, blocks: list[int]) -> jax.Array:
+    """[N, H, W, C], padded and cut to `blocks` strides an axis -> [N, blocks, stride, blocks, stride, C]."""
+    padding = [(a.low, n * a.stride - a.size - a.low, 0) for a, n in zip(axes, blocks, strict=True)]
+    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *padding, (0, 0, 0)])
+    return x.reshape(x.shape[0], blocks[0], axes[0].stride, blocks[1], axes[1].stride, x.shape[3])
+
+
+def _blocks_of(axes: _Axes, kernel: jax.Array) -> jax.Array:
+    """[kh, kw, C, D], filled up with zeros to whole strides -> [r, stride, r, stride, C, D]."""
+    (r, s), (q, t) = ((a.blocks, a.stride) for a in axes)
+    fill = [(0, a.blocks * a.stride - a.taps) for a in axes]
+    kernel = jnp.pad(kernel, [*fill, (0, 0), (0, 0)])
+    return kernel.reshape(r, s, q, t, *kernel.shape[2:])
+
+
+def _cotangents(
+    join: Callable[[list[jax.Array]], jax.Array],
+    split: Callable[[jax.Array], list[jax.Array]],
+    x: jax.Array | jax.ShapeDtypeStruct,
+    g: jax.Array,
+) -> list[jax.Array]:
+    """The cotangents of the products, for a cotangent g of their join."""
+    parts = jax.eval_shape(split, x)
+    return _transpose(join, [jax.ShapeDtypeStruct((part.shape[0], g.shape[3]), g.dtype) for part in parts], g)
+
+
+def _transpose(function, argument, cotangent):
+    """Applies the transpose of a linear function of an argument of this shape."""
+    return jax.linear_transpose(function, argument)(cotangent)[0]
+
+
+def _dot(a: jax.Array, b: jax.Array, over_a: int, over_b: int) -> jax.Array:
+    return lax.dot_general(a, b, (((over_a,), (over_b,)), ((), ())))
+
+
+def _xla_conv(axes: _Axes, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return _xla(x, kernel, (axes[0].stride, axes[1].stride), [(a.low, a.high) for a in axes])
+
+
+def _xla(x, kernel, strides, pads, dilate_input=(1, 1), dilate_kernel=(1, 1)) -> jax.Array:
+    return lax.conv_general_dilated(
+        x, kernel, strides, pads, lhs_dilation=dilate_input, rhs_dilation=dilate_kernel, dimension_numbers=_ORDER
+    )
+
+
+def _pair(stride: int | tuple[int, int]) -> tuple[int, int]:
+    pair = (stride, stride) if isinstance(stride, int) else tuple(stride)
+    if len(pair) != 2 or min(pair) < 1:
+        raise ValueError(f"stride must be one or two positive numbers, not {stride}")
+    return pair
+
+
+def _pads(padding: Padding) -> Sequence[tuple[int, int] | None]:
+    if padding == "SAME":
+        return (None, None)
+    if padding == "VALID":
+        return ((0, 0), (0, 0))
+    if isinstance(padding, int):
+        return ((padding, padding),) * 2
+    if isinstance(padding, str) or len(padding) != 2 or any(len(pads) != 2 for pads in padding):
+        raise ValueError(f'padding must be "SAME", "VALID", a number or two pairs of numbers, not {padding!r}')
+    return padding
+
+
+def _check(x: jax.Array, kernel: jax.Array, channel: int) -> None:
+    if x.ndim != 4 or kernel.ndim != 4 or x.shape[3] != kernel.shape[channel]:
+        raise ValueError(f"x [N, H, W, C] and kernel [kh, kw, C, D] do not fit: {x.shape} and {kernel.shape}")
+
+
+def _checked(axes: list[_Axis], padding: Padding) -> _Axes:
+    for axis in axes:
+        if axis.out < 1 or axis.size < 1:
+            raise ValueError(f"{axis.taps} taps at stride {axis.stride} and padding {padding!r} leave nothing")
+    return (axes[0], axes[1])

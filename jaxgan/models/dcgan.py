@@ -57,10 +57,10 @@ class Generator(nn.Module):
         widths = _widths(self.width, doublings)[::-1]
         x = layers.concatenate_label(latent, label, self.classes, self.dtype)
         x = layers.dense(base * base * widths[0], self.dtype)(x).reshape(-1, base, base, widths[0])
-        x = nn.relu(layers.batch_norm(train, self.dtype)(x))
+        x = nn.relu(layers.batch_norm(x, train))
         for width in widths[1:]:
             x = self._double(x, width, use_bias=False)
-            x = nn.relu(layers.batch_norm(train, self.dtype)(x))
+            x = nn.relu(layers.batch_norm(x, train))
         return jnp.tanh(self._double(x, self.channels, use_bias=True).astype(jnp.float32))
 
     def _double(self, x: jax.Array, features: int, use_bias: bool) -> jax.Array:
@@ -96,7 +96,7 @@ class Discriminator(nn.Module):
         for index, width in enumerate(_widths(self.width, halvings)):
             # The first layer is not normalised (paper, section 3), so that the scale of the pixels stays visible.
             x = self._halve(x, width, use_bias=index == 0)
-            x = x if index == 0 else layers.batch_norm(train, self.dtype)(x)
+            x = x if index == 0 else layers.batch_norm(x, train)
             x = layers.leaky_relu(x)
         x = x.reshape(x.shape[0], -1)
         if self.features:

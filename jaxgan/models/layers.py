@@ -64,15 +64,15 @@ def dense(features: int, dtype: DTYPE, name: str | None = None) -> nn.Dense:
     return nn.Dense(features, dtype=dtype, kernel_init=normal, name=name)
 
 
-def batch_norm(train: bool, dtype: DTYPE) -> nn.BatchNorm:
-    """Batch normalisation (arXiv 1502.03167) as DCGAN's reference code sets it; statistics in float32."""
-    return nn.BatchNorm(
+def batch_norm(x: jax.Array, train: bool) -> jax.Array:
+    """Batch normalisation (arXiv 1502.03167) as DCGAN's reference code sets it, in float32, [..., C] -> [..., C]."""
+    norm = nn.BatchNorm(
         use_running_average=not train,
         momentum=0.9,
         epsilon=1e-5,
-        dtype=dtype,
         scale_init=lambda key, shape, dtype: 1 + normal(key, shape, dtype),
     )
+    return norm(x.astype(jnp.float32)).astype(x.dtype)
 
 
 def leaky_relu(x: jax.Array) -> jax.Array:

@@ -1,5 +1,6 @@
 """Pictures: grids, strips, animations, and files of them."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -77,7 +78,10 @@ def _save_mp4(path: Path, frames: Sequence[np.ndarray], frames_per_second: int) 
         raise UserError(f"{path}: MP4 needs an encoder: pip install 'jaxgan[video]', or write a .gif") from None
     height, width, _ = frames[0].shape
     writer = imageio_ffmpeg.write_frames(str(path), (width, height), fps=frames_per_second, macro_block_size=2)
-    writer.send(None)
+    with warnings.catch_warnings():
+        # The encoder is another program; JAX warns of forks, which matters to a child that goes on with Python.
+        warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
+        writer.send(None)
     for frame in frames:
         writer.send(np.ascontiguousarray(np.broadcast_to(frame[..., :3], (height, width, 3))))
     writer.close()

@@ -1,0 +1,160 @@
+"""Time of a training step, ours in the loop that users run, and PyTorch's, side by side in one run.
+
+    launch/local.sh python benchmarks/step_time.py     (PyTorch is in the extra `bench`: pip install 'jaxgan[bench]')
+
+Prints for each pair: ms a step alone (one jit call a step), in the training loop (many steps a dispatch), and in
+PyTorch (channels_last; eager, and compiled where that works), with the ratio of the loop to PyTorch's faster one;
+compile time; GFLOP/s of the arithmetic that the textbook algorithm takes, beside the machine's matrix-product peak.
+Ours and PyTorch's take turns, several rounds, and the fastest round counts.
+"""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgan import build, train_step, training
+from jaxgan import config as cfg
+from jaxgan.data import ArraySource
+
+ROUNDS = 4
+CASES = {
+    "DCGAN 64x64x3, width 64, batch 64": (cfg.Config(batch_size=64), (64, 64, 3), 6),
+    "MNIST DCGAN 28x28, width 64, batch 128": (cfg.Config(), (28, 28, 1), 25),
+    "MNIST fully connected, batch 128": (
+        cfg.Config(generator=cfg.MLPGenerator(), discriminator=cfg.MLPDiscriminator()),
+        (28, 28, 1),
+        100,
+    ),
+}
+
+
+def peak() -> float:
+    """GFLOP/s of a float32 matrix product, the fastest of several."""
+    size = 2048
+    a = jnp.ones((size, size))
+    product = jax.jit(jnp.dot)
+    jax.block_until_ready(product(a, a))
+    times = []
+    for _ in range(ROUNDS):
+        since = time.perf_counter()
+        jax.block_until_ready(product(a, a))
+        times.append(time.perf_counter() - since)
+    return 2 * size**3 / min(times) / 1e9
+
+
+def jax_runs(config: cfg.Config, shape: tuple[int, int, int], steps: int) -> tuple[float, dict]:
+    """Returns seconds to compile, and functions that run steps: in the loop, and alone."""
+    images = np.random.default_rng(0).integers(0, 256, (1000, *shape), np.uint8)
+    source = ArraySource(images, None, config.batch_size, 0)
+    game = build.game(config, shape, 0)
+    key = jax.random.key(0)
+    state = training.start(game, source, key)
+    since = time.perf_counter()
+    compiled = training.compile_steps(game, source, state, key)
+    compile_seconds = time.perf_counter() - since
+    resident = jax.device_put(source.resident)
+    items = jax.device_put(training.gather_items(source, 0, steps))
+    alone = jax.jit(functools.partial(train_step.train_step, game), donate_argnums=0)
+    batch = jax.jit(source.batch)(resident, items[0])
+    states = {"loop": state, "alone": jax.tree.map(jnp.copy, state)}
+
+    def loop() -> None:
+        states["loop"], metrics = compiled(states["loop"], resident, items, jnp.int32(steps), key)
+        jax.block_until_ready(metrics)
+
+    def one_by_one() -> None:
+        for _ in range(steps):
+            states["alone"], metrics = alone(states["alone"], batch, key)
+            jax.block_until_ready(metrics)
+
+    return compile_seconds, {"loop": loop, "alone": one_by_one}
+
+
+def torch_runs(config: cfg.Config, shape: tuple[int, int, int], steps: int) -> dict[str, Callable[[], None]]:
+    """The same pair in PyTorch, eager and compiled."""
+    import torch
+    import torch_gan
+
+    runs: dict[str, Callable[[], None]] = {}
+    for name in ("eager", "compiled"):
+        torch.manual_seed(0)
+        if isinstance(config.generator, cfg.DCGANGenerator):
+            pair = torch_gan.dcgan_pair(config.latent_size, shape[0], shape[2], config.generator.width)
+            real = torch.rand(config.batch_size, shape[2], shape[0], shape[1]) * 2 - 1
+            real = real.to(memory_format=torch.channels_last)
+        else:
+            pixels = shape[0] * shape[1] * shape[2]
+            pair = torch_gan.mlp_pair(config.latent_size, pixels, config.generator.widths)
+            real = torch.rand(config.batch_size, pixels) * 2 - 1
+        if name == "compiled":
+            pair = tuple(torch.compile(network) for network in pair)
+        step = torch_gan.make_step(*pair, config.latent_size)
+
+        def run(step=step, real=real) -> None:
+            for _ in range(steps):
+                step(real)
+
+        runs[name] = run
+    return runs
+
+
+def textbook_gflop(config: cfg.Config, shape: tuple[int, int, int]) -> float:
+    """GFLOP of a step counted layer by layer: G forward 1 and backward 2 times its products, D 3 x forward, 5 back."""
+    if isinstance(config.generator, cfg.MLPGenerator):
+        sizes = [config.latent_size, *config.generator.widths, int(np.prod(shape))]
+        layers = [a * b for a, b in zip(sizes, sizes[1:], strict=False)]
+        generator, discriminator = layers, [*layers[:0:-1], config.generator.widths[0]]
+    else:
+        from jaxgan.models import dcgan
+
+        base, doublings = dcgan.stages(shape[0])
+        widths = [shape[2], *(config.generator.width * min(2**i, 8) for i in range(doublings))]
+        layers = [(shape[0] // 2 ** (i + 1)) ** 2 * 16 * widths[i] * widths[i + 1] for i in range(doublings)]
+        generator = [config.latent_size * base * base * widths[-1], *layers[::-1]]
+        discriminator = [*layers, base * base * widths[-1]]
+    # No gradient is needed for the generator's latents, nor for the real and (in D's update) the fake pictures.
+    multiplications = 3 * sum(generator) - generator[0] + 8 * sum(discriminator) - 2 * discriminator[0]
+    return 2 * multiplications * config.batch_size / 1e9
+
+
+def main() -> None:
+    limit = peak()
+    print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}; matrix product peak {limit:.0f} GFLOP/s")
+    for name, (config, shape, steps) in CASES.items():
+        config = dataclasses.replace(config, steps=steps)
+        compile_seconds, runs = jax_runs(config, shape, steps)
+        try:
+            runs |= torch_runs(config, shape, steps)
+        except ImportError:
+            print("PyTorch is not installed (the extra `bench`): no comparison")
+        best: dict[str, float] = {}
+        for label, run in list(runs.items()):
+            try:
+                run()  # Warm-up, and for PyTorch's compiler the compilation.
+            except Exception as error:
+                print(f"  PyTorch {label}: not available here ({type(error).__name__})")
+                del runs[label]
+        for _ in range(ROUNDS):
+            for label, run in runs.items():
+                since = time.perf_counter()
+                run()
+                seconds = (time.perf_counter() - since) / steps
+                best[label] = min(best.get(label, seconds), seconds)
+        gflop = textbook_gflop(config, shape)
+        print(f"\n{name}: {gflop:.2f} GFLOP a step; ours compiled in {compile_seconds:.1f} s")
+        for label, seconds in best.items():
+            who = "jaxgan" if label in ("loop", "alone") else "PyTorch"
+            rate = gflop / seconds
+            print(f"  {who} {label:9} {seconds * 1e3:8.2f} ms a step {rate:6.0f} GFLOP/s ({rate / limit:.0%} of peak)")
+        theirs = [best[label] for label in ("eager", "compiled") if label in best]
+        if theirs:
+            print(f"  ratio, jaxgan in the loop / PyTorch's best: {best['loop'] / min(theirs):.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxgan import cli, training
+from jaxgan import config as cfg
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "run"
+    config = cfg.Config(
+        generator=cfg.DCGANGenerator(width=2),
+        discriminator=cfg.DCGANDiscriminator(width=2),
+        conditional=True,
+        batch_size=4,
+        steps=2,
+    )
+    training.train(config, path, quiet=True)
+    return path
+
+
+def fails(arguments, capsys, code=2):
+    with pytest.raises(SystemExit) as end:
+        cli.main([str(argument) for argument in arguments])
+    assert end.value.code == code
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1, error
+    return error
+
+
+def test_help_names_every_command_and_how_to_begin(capsys):
+    cli.main([])
+    overview = capsys.readouterr().out
+    for name in ("train", "sample", "interpolate", "show", "configs", "jaxgan train mnist_dcgan"):
+        assert name in overview
+
+
+@pytest.mark.parametrize("command", ["train", "sample", "interpolate", "show", "configs"])
+def test_help_of_each_command(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main([command, "--help"])
+    assert end.value.code == 0
+    assert f"usage: jaxgan {command}" in capsys.readouterr().out
+
+
+def test_help_of_a_config_shows_its_own_options(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["train", "mnist_fc", "--help"])
+    shown = capsys.readouterr().out
+    assert "--generator.widths" in shown
+    assert "--generator.upsampling" not in shown
+
+
+def test_configs_are_listed(capsys):
+    cli.main(["configs"])
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in ("mnist_fc", "mnist_dcgan", "mnist_conditional"))
+
+
+def test_dry_run_shows_config_shapes_and_cost(capsys, tmp_path):
+    cli.main(["train", "mnist_fc", "--generator.widths", "32", "64", "--dry-run", f"--out={tmp_path / 'run'}"])
+    shown = capsys.readouterr().out
+    config, end = json.JSONDecoder().raw_decode(shown)
+    assert config["generator"]["widths"] == [32, 64]
+    rest = shown[end:]
+    assert "batch image: float32 [128, 28, 28, 1]" in rest
+    parameters = 100 * 32 + 32 + 32 * 64 + 64 + 64 * 784 + 784
+    assert f"generator: {parameters:,} parameters" in rest
+    assert "GFLOP" in rest
+    assert "MiB" in rest
+    assert not (tmp_path / "run").exists()
+
+
+def test_show(run, capsys):
+    cli.main(["show", str(run)])
+    shown = capsys.readouterr().out
+    assert "step 2 of 2" in shown
+    assert shown.count("sha256") == 3
+
+
+def test_samples_as_a_sheet(run, capsys, tmp_path):
+    cli.main(["sample", str(run), "--count", "20", "--out", str(tmp_path / "a.png")])
+    cli.main(["sample", str(run), "--count", "20", "--out", str(tmp_path / "b.png")])
+    cli.main(["sample", str(run), "--count", "20", "--seed", "1", "--out", str(tmp_path / "c.png")])
+    a, b, c = (np.asarray(Image.open(tmp_path / f"{name}.png")) for name in "abc")
+    np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+def test_samples_as_a_folder_of_one_class(run, tmp_path):
+    out = tmp_path / "pictures"
+    cli.main(["sample", str(run), "--count", "103", "--label", "7", "--truncation", "0.5", "--out", str(out)])
+    files = sorted(out.iterdir())
+    assert len(files) == 103
+    with Image.open(files[0]) as picture:
+        assert (picture.size, picture.mode) == ((28, 28), "L")
+
+
+@pytest.mark.parametrize("name", ["walk.gif", "walk.mp4", "strip.png"])
+def test_interpolation(run, name, tmp_path):
+    cli.main(["interpolate", str(run), "--count", "3", "--frames", "4", "--out", str(tmp_path / name)])
+    if name == "walk.gif":
+        with Image.open(tmp_path / name) as animation:
+            assert animation.n_frames == 12
+    else:
+        assert (tmp_path / name).stat().st_size > 1000
+
+
+def test_mistakes_are_one_line_that_says_what_to_do(run, tmp_path, capsys):
+    for arguments, message in [
+        (["trian", "mnist_fc"], "trian: no such command; did you mean train?"),
+        (["train"], "train: name a config or a run first"),
+        (["train", "--steps", "3"], "train: name a config or a run first"),
+        (["train", "mnist_dgan"], "did you mean mnist_dcgan?"),
+        (["train", tmp_path], f"{tmp_path}: not a run"),
+        (["train", "mnist_dcgan", "--generator.widht", "3"], "--generator.width"),
+        (["train", "mnist_dcgan", "--generator.width", "wide"], "--generator.width: invalid literal"),
+        (["train", "mnist_dcgan", "--generator.width", "0"], "command line: generator.width: input should be greater"),
+        (["train", "mnist_dcgan", "--precision", "float8"], "--precision"),
+        (["train", "mnist_dcgan", "--out", "/dev/null/run"], "/dev/null/run: cannot be written"),
+        (["train", run, "--batch-size", "8"], "made by another config: batch_size (4, now 8)"),
+        (["sample", tmp_path / "none"], "none: not a run"),
+        (["sample", run, "--label", "10"], "--label 10: "),
+        (["sample", run, "--count", "0"], "--count must be at least 1, not 0"),
+        (["sample", run, "--truncation", "0"], "--truncation must be above 0"),
+        (["sample", run, "--out", tmp_path / "a.tiff"], "a.tiff: unknown ending .tiff; one of .png"),
+        (["interpolate", run, "--out", tmp_path / "a.mov"], "a.mov: unknown ending .mov; one of .gif"),
+        (["interpolate", run, "--frames", "0"], "--frames must be at least 1, not 0"),
+        (["show"], "RUN"),
+    ]:
+        assert message in fails(arguments, capsys)
+
+
+def test_a_label_for_an_unconditional_run_is_refused(tmp_path, capsys):
+    small = ["--generator.widths=4", "--discriminator.widths=4", "--steps=1", "--quiet"]
+    cli.main(["train", "mnist_fc", *small, f"--out={tmp_path / 'run'}"])
+    assert "is not conditional" in fails(["sample", tmp_path / "run", "--label", "3"], capsys)
+
+
+def test_a_damaged_config_names_file_and_field(run, tmp_path, capsys):
+    text = (run / "config.json").read_text()
+    (tmp_path / "config.json").write_text(text.replace('"batch_size": 4', '"batch_size": "x"'))
+    assert f"{tmp_path}/config.json: batch_size: " in fails(["show", tmp_path], capsys)
+
+
+def test_the_module_is_the_command():
+    process = subprocess.run([sys.executable, "-m", "jaxgan", "configs"], capture_output=True, text=True, check=True)
+    assert "mnist_dcgan" in process.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("jaxgan", ["jax", "flax", "numpy"]),
+        ("jaxgan.train_step", ["tensorflow_datasets", "matplotlib", "tyro", "grain", "orbax", "jaxgan.cli"]),
+        ("jaxgan.cli", ["jax"]),
+    ],
+)
+def test_importing_loads_no_more_than_needed(module, absent):
+    code = f"import sys, {module}; print([name for name in {absent} if name in sys.modules])"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "[]"

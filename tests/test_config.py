@@ -1,0 +1,113 @@
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxgan import build
+from jaxgan import config as cfg
+from jaxgan.errors import UserError
+
+positive = st.integers(1, 10**6)
+rate = st.floats(0, 0.999)
+adam = {"learning_rate": st.floats(1e-6, 1), "beta1": rate, "beta2": rate}
+configs = st.builds(
+    cfg.Config,
+    generator=st.one_of(
+        st.builds(cfg.MLPGenerator, **adam, widths=st.lists(positive).map(tuple)),
+        st.builds(cfg.DCGANGenerator, **adam, width=positive, upsampling=st.sampled_from(["transposed", "nearest"])),
+    ),
+    discriminator=st.one_of(
+        st.builds(cfg.MLPDiscriminator, **adam), st.builds(cfg.DCGANDiscriminator, **adam, features=positive)
+    ),
+    conditional=st.booleans(),
+    ema_decay=rate,
+    steps=positive,
+    keep_every=st.none() | positive,
+)
+
+
+@given(configs)
+def test_json_rebuilds_the_config(config):
+    assert cfg.from_json(cfg.to_json(config), "here") == config
+    assert cfg.validate(config, "here") == config
+
+
+def broken(**changes):
+    tree = json.loads(cfg.to_json(cfg.Config()))
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        node = tree
+        for parent in parents:
+            node = node[parent]
+        node[last] = value
+    return json.dumps(tree)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (broken(generator__widht=3), r"^run/config.json: generator.widht: no such field; did you mean width\?"),
+        (broken(stepz=3), r"^run/config.json: stepz: no such field; did you mean steps\?"),
+        (broken(generator__width=-3), r"generator.width: input should be greater than 0 \(it is -3\)"),
+        (broken(batch_size="many"), r"batch_size: .* integer.* \(it is 'many'\)"),
+        (broken(ema_decay=1.0), r"ema_decay: input should be less than 1 \(it is 1.0\)"),
+        (broken(generator={"kind": "gpt"}), r"generator: .*'gpt'.*'mlp', 'dcgan'"),
+        (broken(data="cifar"), r"data: input should be 'mnist' \(it is 'cifar'\)"),
+        ("{", r"^run/config.json: not a config: invalid JSON"),
+        ("[]", r"^run/config.json: not a config"),
+    ],
+)
+def test_a_bad_config_is_one_line_that_names_file_field_and_value(text, message):
+    with pytest.raises(UserError, match=message) as caught:
+        cfg.from_json(text, "run/config.json")
+    assert "\n" not in str(caught.value)
+
+
+def test_differences_name_what_changed_and_forgive_how_long():
+    old = cfg.Config()
+    new = dataclasses.replace(old, steps=9, sample_every=1, generator=cfg.DCGANGenerator(width=32), seed=1)
+    assert cfg.differences(old, new) == ["generator.width (64, now 32)", "seed (0, now 1)"]
+    assert cfg.differences(old, dataclasses.replace(old, steps=9, keep_every=3)) == []
+    other = dataclasses.replace(old, generator=cfg.MLPGenerator())
+    assert "generator.kind (dcgan, now mlp)" in cfg.differences(old, other)
+
+
+@pytest.mark.parametrize("name", cfg.names())
+def test_shipped_configs_load_and_say_how_to_run_them(name):
+    loaded, config = cfg.load(name)
+    assert loaded == name
+    assert cfg.names()[name].endswith(".")
+    assert f"jaxgan train {name}" in (cfg.folder() / f"{name}.py").read_text()
+    source = build.source(config)
+    assert build.game(config, source.shape, source.classes).latent_size == config.latent_size
+
+
+def test_loading_from_a_file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("from jaxgan.config import Config\nconfig = Config(steps=7)\n")
+    assert cfg.load(str(path)) == ("mine", cfg.Config(steps=7))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("config = 3", "must assign a jaxgan.config.Config"),
+        ("from jaxgan.config import Config\nconfig = Config(stepz=3)", "mine.py: TypeError: .*stepz"),
+        ("from jaxgan.config import Config\nconfig = Config(steps=0)", "mine.py: steps: .*greater than 0"),
+        ("def", "mine.py: SyntaxError"),
+    ],
+)
+def test_a_bad_file(text, message, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        cfg.load(str(path))
+
+
+def test_a_missing_config_suggests_the_nearest():
+    with pytest.raises(UserError, match=r"mnist_dgan: no such config or run; did you mean mnist_dcgan\?"):
+        cfg.load("mnist_dgan")
+    with pytest.raises(UserError, match=r"nowhere.py: no such config or run"):
+        cfg.load("nowhere.py")

@@ -1,0 +1,104 @@
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgan.models import dcgan, layers, mlp
+
+
+def variables_and_output(module, key, *inputs, **keywords):
+    variables = module.init(key, *inputs, **keywords)
+    output, _ = module.apply(variables, *inputs, **keywords, mutable=["batch_stats"])
+    return variables, output
+
+
+@pytest.mark.parametrize("size", [8, 16, 28, 32, 64])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_dcgan_shapes(size, channels, key):
+    generator, discriminator = dcgan.Generator(size, channels, width=4), dcgan.Discriminator(width=4)
+
+    def pair(latent):
+        _, image = variables_and_output(generator, key, latent)
+        return image, variables_and_output(discriminator, key, image)[1]
+
+    image, logits = jax.eval_shape(pair, jnp.zeros((2, 10)))
+    assert image.shape == (2, size, size, channels)
+    assert logits.shape == (2,)
+
+
+@pytest.mark.parametrize("upsampling", ["transposed", "nearest"])
+@pytest.mark.parametrize("downsampling", ["strided", "pooling"])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_dcgan_variants(upsampling, downsampling, dtype, key):
+    generator = dcgan.Generator(8, 3, 4, upsampling, classes=3, dtype=dtype)
+    discriminator = dcgan.Discriminator(4, downsampling, features=7, classes=3, dtype=dtype)
+    label = jnp.array([0, 2])
+    variables, image = variables_and_output(generator, key, 100 * jnp.ones((2, 5)), label)
+    assert image.shape == (2, 8, 8, 3)
+    assert jnp.abs(image).max() <= 1
+    judge, logits = variables_and_output(discriminator, key, image, label)
+    assert logits.shape == (2,)
+    assert (image.dtype, logits.dtype) == (jnp.float32, jnp.float32)
+    assert {leaf.dtype for leaf in jax.tree.leaves((variables, judge))} == {jnp.dtype("float32")}
+
+
+def test_dcgan_has_the_papers_size(key):
+    """Parameters of the 64 x 64 pair of width 64: equal to the PyTorch example's, but for what is said here."""
+    generator = jax.eval_shape(dcgan.Generator(64, 3).init, key, jnp.zeros((1, 100)))["params"]
+    discriminator = jax.eval_shape(dcgan.Discriminator().init, key, jnp.zeros((1, 64, 64, 3)))["params"]
+    count = [sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree)) for tree in (generator, discriminator)]
+    # PyTorch's example (no biases) has 3,576,704 and 2,765,568. Ours adds the bias of the first fully connected layer
+    # (8192) and of the picture (3); and of D's first layer (64) and of its logit (1).
+    assert count == [3_576_704 + 8192 + 3, 2_765_568 + 64 + 1]
+
+
+@pytest.mark.parametrize(("size", "expected"), [(28, (7, 2)), (64, (4, 4)), (256, (4, 6)), (8, (4, 1)), (48, (6, 3))])
+def test_stages(size, expected):
+    assert dcgan.stages(size) == expected
+
+
+@pytest.mark.parametrize(("size", "nearest"), [(30, r"\[28, 32\]"), (4, r"\[8, 10\]"), (65, r"\[56, 64\]")])
+def test_an_impossible_size_names_the_nearest(size, nearest):
+    with pytest.raises(ValueError, match=f"no image size {size} .* nearest are {nearest}"):
+        dcgan.stages(size)
+
+
+def test_mlp_shapes(key):
+    _, image = variables_and_output(mlp.Generator((6, 5, 3), widths=(7,)), key, jnp.ones((2, 4)))
+    assert image.shape == (2, 6, 5, 3)
+    _, logits = variables_and_output(mlp.Discriminator(widths=(7,)), key, image)
+    assert logits.shape == (2,)
+
+
+def test_labels_must_match_the_classes(key):
+    with pytest.raises(ValueError, match="3 classes was called without labels"):
+        mlp.Generator((4,), classes=3).init(key, jnp.zeros((2, 5)))
+    with pytest.raises(ValueError, match="0 classes was called with labels"):
+        mlp.Discriminator().init(key, jnp.zeros((2, 5)), jnp.zeros(2, jnp.int32))
+
+
+def test_the_label_matters(key):
+    discriminator = mlp.Discriminator(widths=(8,), classes=3)
+    image = jnp.ones((3, 4))
+    _, logits = variables_and_output(discriminator, key, image, jnp.arange(3))
+    assert len(set(np.asarray(logits).tolist())) == 3
+
+
+def test_evaluation_uses_running_statistics_and_a_picture_is_its_own(key):
+    generator = dcgan.Generator(8, 1, width=4)
+    latent = jax.random.normal(key, (6, 5))
+    variables = generator.init(key, latent)
+    together = generator.apply(variables, latent, train=False)
+    alone = generator.apply(variables, latent[:1], train=False)
+    np.testing.assert_allclose(together[:1], alone, rtol=1e-5, atol=1e-6)
+
+
+def test_max_pool_and_upsample():
+    x = jnp.arange(16.0).reshape(1, 4, 4, 1)
+    np.testing.assert_array_equal(layers.max_pool(x)[0, :, :, 0], [[5, 7], [13, 15]])
+    np.testing.assert_array_equal(layers.max_pool(layers.upsample(x)), x)
+    np.testing.assert_array_equal(layers.upsample(x)[0, :2, :4, 0], [[0, 0, 1, 1], [0, 0, 1, 1]])
+    gradient = jax.grad(lambda x: layers.max_pool(x).sum())(x)
+    np.testing.assert_array_equal(gradient[0, :, :, 0], np.kron([[1, 1], [1, 1]], [[0, 0], [0, 1]]))
