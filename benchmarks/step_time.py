@@ -10,6 +10,7 @@ Ours and PyTorch's take turns, several rounds, and the fastest round counts.
 
 import dataclasses
 import functools
+import itertools
 import time
 from collections.abc import Callable
 
@@ -107,7 +108,7 @@ def textbook_gflop(config: cfg.Config, shape: tuple[int, int, int]) -> float:
     """GFLOP of a step counted layer by layer: G forward 1 and backward 2 times its products, D 3 x forward, 5 back."""
     if isinstance(config.generator, cfg.MLPGenerator):
         sizes = [config.latent_size, *config.generator.widths, int(np.prod(shape))]
-        layers = [a * b for a, b in zip(sizes, sizes[1:], strict=False)]
+        layers = [a * b for a, b in itertools.pairwise(sizes)]
         generator, discriminator = layers, [*layers[:0:-1], config.generator.widths[0]]
     else:
         from jaxgan.models import dcgan

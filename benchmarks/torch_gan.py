@@ -4,6 +4,7 @@ Same layers, widths, initialisation, optimisers and order of updates; channels_l
 frozen during the generator's update (which spares PyTorch their gradients), one forward pass of the generator a step.
 """
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -28,7 +29,7 @@ class DCGANGenerator(nn.Module):
         self.base, self.width = base, widths[0]
         self.first = nn.Linear(latent_size, base * base * widths[0])
         layers: list[nn.Module] = [nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)]
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in itertools.pairwise(widths):
             layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(True)]
         layers += [nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), nn.Tanh()]
         self.rest = nn.Sequential(*layers)
@@ -45,7 +46,7 @@ class DCGANDiscriminator(nn.Module):
     def __init__(self, base: int, widths: list[int], channels: int) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, 2, 1), nn.LeakyReLU(0.2, True)]
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in itertools.pairwise(widths):
             layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.LeakyReLU(0.2, True)]
         self.rest = nn.Sequential(*layers, nn.Flatten(), nn.Linear(base * base * widths[-1], 1))
         self.apply(_initialise)
@@ -59,7 +60,7 @@ def mlp_pair(latent_size: int, pixels: int, widths: tuple[int, ...]) -> tuple[nn
 
     def stack(sizes: list[int]) -> list[nn.Module]:
         layers: list[nn.Module] = []
-        for before, after in zip(sizes, sizes[1:], strict=False):
+        for before, after in itertools.pairwise(sizes):
             layers += [nn.Linear(before, after), nn.LeakyReLU(0.2, True)]
         return layers[:-1]
 

@@ -8,10 +8,11 @@ instead the sum of a few matrix products between linear images of its arguments,
     conv(x, k) = join([a @ b for a, b in zip(split(x), taps(k))])
 
 so that its two gradients are the same products with the linear maps transposed. Two choices of the maps are used: plain
-patches for few channels, and Winograd's minimal filtering F(2, r) otherwise, with 9/16 (r = 2) or 4/9 (r = 3) of the
-multiplications. A stride s is folded into the channels first (space to depth), which makes of the 4x4 convolution of
-stride 2 one of r = 2. What neither fits (bfloat16, tiny outputs, large kernels) goes to XLA's fast kernel in the one
-order it takes. See docs/convolutions.md for the figures.
+patches for few channels, and Winograd's minimal filtering F(m, r) otherwise: tiles of m outputs of r taps from
+m + r - 1 products an axis, which leaves 1/4 (m = 4) or 4/9 (m = 2) of the multiplications of a 3x3 convolution. A
+stride s is folded into the channels first (space to depth), which makes of the 4x4 convolution of stride 2 one of
+r = 2, with 9/16 of the multiplications. What neither fits (bfloat16, tiny outputs, large kernels) goes to XLA's fast
+kernel in the one order it takes. See docs/convolutions.md for the figures.
 
 Convolution, input gradient and kernel gradient are one trilinear form; each has a `custom_vjp` made of the other two,
 so that reverse-mode derivatives of every order stay on the fast path. Forward mode (`jax.jvp`, `jax.hessian`) is not
@@ -22,11 +23,14 @@ References:
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 Padding = str | int | Sequence[tuple[int, int]]
@@ -135,10 +139,10 @@ def _input_gradient(axes: _Axes, g: jax.Array, kernel: jax.Array) -> jax.Array:
         if algorithm is None:
             # The convolution of the dilated cotangent with the kernel turned round: the order that is fast.
             pads = [(a.taps - 1 - a.low, a.taps - 1 - a.high) for a in axes]
-            turned = kernel[::-1, ::-1].swapaxes(2, 3)
+            turned = lax.optimization_barrier(kernel[::-1, ::-1].swapaxes(2, 3))
             return _xla(g, turned, (1, 1), pads, dilate_input=(axes[0].stride, axes[1].stride))
         split, taps, join = algorithm
-        products = [_dot(a, b, 1, 1) for a, b in zip(_cotangents(join, split, x, g), taps(kernel), strict=True)]
+        products = [a @ b.T for a, b in zip(_cotangents(join, split, x, g), taps(kernel), strict=True)]
         return _transpose(split, x, products)
 
     def xla(g: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -155,13 +159,15 @@ def _kernel_gradient(axes: _Axes, x: jax.Array, g: jax.Array) -> jax.Array:
         algorithm = _choose(axes, x.shape, kernel)
         if algorithm is None:
             # Channels as the batch, the batch as channels, and the cotangent as a dilated kernel: the fast order.
+            # The barriers keep the compiler from folding the transposes into the convolution again.
             pads = [(a.low, a.high) for a in axes]
-            turned = x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3)
+            turned = lax.optimization_barrier((x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3)))
             dilation = (axes[0].stride, axes[1].stride)
-            return _xla(*turned, (1, 1), pads, dilate_kernel=dilation).transpose(1, 2, 0, 3)
+            gradient = lax.optimization_barrier(_xla(*turned, (1, 1), pads, dilate_kernel=dilation))
+            return gradient.transpose(1, 2, 0, 3)
         split, taps, join = algorithm
         parts = zip(split(x), _cotangents(join, split, x, g), strict=True)
-        return _transpose(taps, kernel, [_dot(a, b, 0, 0) for a, b in parts])
+        return _transpose(taps, kernel, [a.T @ b for a, b in parts])
 
     def xla(x: jax.Array, g: jax.Array) -> jax.Array:
         return _transpose(lambda kernel: _xla_conv(axes, x, kernel), kernel, g)
@@ -198,12 +204,14 @@ def _choose(axes: _Axes, shape: tuple[int, ...], kernel: jax.Array | jax.ShapeDt
     rows, columns = axes
     if kernel.dtype not in (jnp.float32, jnp.float64):
         return None
-    if kh * kw * channels <= 64 or (kh, kw) == (rows.stride, columns.stride) == (1, 1):
+    # XLA exchanges a convolution's arguments where the kernel is the larger one, out of the fast order.
+    exchanged = not kh * kw <= rows.out * columns.out <= rows.size * columns.size
+    if exchanged or kh * kw * channels <= 64 or (kh, kw) == (rows.stride, columns.stride) == (1, 1):
         return _patches(axes, shape[0])
-    # Outputs are computed in tiles of 2 x 2, which wastes much of a very small one; few channels make thin products.
+    # Tiles waste much of a very small output; few channels make thin products.
     worthwhile = min(rows.out, columns.out) >= 4 and channels >= 16 and features >= 16
-    if worthwhile and rows.blocks in _WINOGRAD and columns.blocks in _WINOGRAD:
-        return _winograd(axes, shape[0])
+    if worthwhile and {rows.blocks, columns.blocks} <= {2, 3}:
+        return _winograd(axes, shape[0], _tile(axes, shape[0], channels, features))
     return None
 
 
@@ -229,33 +237,35 @@ def _patches(axes: _Axes, count: int) -> _Algorithm:
     return _Algorithm(split, taps, join)
 
 
-# F(2, r): two outputs of r taps from r + 1 products, y = A^T [(G g) * (B^T d)]: the matrices B^T, G and A^T.
-_WINOGRAD: dict[int, tuple[list[list[float]], list[list[float]], list[list[float]]]] = {
-    2: (
-        [[1, -1, 0], [0, 1, 0], [0, -1, 1]],
-        [[1, 0], [1, 1], [0, 1]],
-        [[1, 1, 0], [0, 1, 1]],
-    ),
-    3: (
-        [[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]],
-        [[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]],
-        [[1, 1, 1, 0], [0, 1, -1, -1]],
-    ),
-}
+def _tile(axes: _Axes, count: int, channels: int, features: int) -> int:
+    """The side m of Winograd's tiles, 2 or 4, that costs less; measured: to move a number costs 100 multiplications."""
+    if max(a.stride for a in axes) > 1:
+        return 2  # Larger tiles cost more in moving the phases about than they save.
+
+    def cost(m: int) -> int:
+        points = math.prod(m + a.blocks - 1 for a in axes)
+        tiles = count * math.prod(-(-a.out // m) for a in axes)
+        moved = channels * features + tiles * (channels + features)
+        return points * (tiles * channels * features + 100 * moved)
+
+    return min((4, 2), key=cost)
 
 
-def _winograd(axes: _Axes, count: int) -> _Algorithm:
-    """A product for each of the (r + 1)^2 points of the transformed 2 x 2 tiles."""
+def _winograd(axes: _Axes, count: int, m: int) -> _Algorithm:
+    """A product for each of the (m + r - 1)^2 points of the transformed m x m tiles (and each phase of a stride)."""
     rows, columns = axes
-    down, across = -(-rows.out // 2), -(-columns.out // 2)  # tiles
-    (data_rows, taps_rows, out_rows), (data_columns, taps_columns, out_columns) = (_WINOGRAD[a.blocks] for a in axes)
+    down, across = -(-rows.out // m), -(-columns.out // m)  # tiles
+    (data_rows, taps_rows, out_rows), (data_columns, taps_columns, out_columns) = (
+        _toom_cook(m, a.blocks) for a in axes
+    )
 
     def split(x: jax.Array) -> list[jax.Array]:
-        x = _space_to_depth(axes, x, [2 * (down + 1), 2 * (across + 1)])
+        # A tile reaches r - 1 <= m blocks into the next one, which the last tile of a line must find too.
+        x = _space_to_depth(axes, x, [m * (down + 1), m * (across + 1)])
         return [
             phase.reshape(count * down * across, -1)
-            for row in _mix(data_rows, _tiles(x, 1, down, rows.blocks + 1))
-            for tile in _mix(data_columns, _tiles(row, 3, across, columns.blocks + 1))
+            for row in _mix(data_rows, _tiles(x, 1, m, down, m + rows.blocks - 1))
+            for tile in _mix(data_columns, _tiles(row, 3, m, across, m + columns.blocks - 1))
             for phase in _unstack(tile, 2)
         ]
 
@@ -270,14 +280,46 @@ def _winograd(axes: _Axes, count: int) -> _Algorithm:
 
     def join(products: list[jax.Array]) -> jax.Array:
         phases = [products[phase :: rows.stride] for phase in range(rows.stride)]
-        points = [functools.reduce(jnp.add, parts).reshape(count, down, across, -1) for parts in zip(*phases)]
+        points = [
+            functools.reduce(jnp.add, parts).reshape(count, down, across, -1) for parts in zip(*phases, strict=True)
+        ]
         width = len(out_columns[0])
         lines = [points[i : i + width] for i in range(0, len(points), width)]
-        upper, lower = _mix(out_rows, [jnp.stack(_mix(out_columns, line), axis=3) for line in lines])
-        out = jnp.stack([upper, lower], axis=2).reshape(count, 2 * down, 2 * across, -1)
+        outputs = _mix(out_rows, [jnp.stack(_mix(out_columns, line), axis=3) for line in lines])
+        out = jnp.stack(outputs, axis=2).reshape(count, m * down, m * across, -1)
         return out[:, : rows.out, : columns.out]
 
     return _Algorithm(split, taps, join)
+
+
+_Matrix = list[list[float]]
+
+
+@functools.cache
+def _toom_cook(m: int, r: int) -> tuple[_Matrix, _Matrix, _Matrix]:
+    """F(m, r): m outputs y = A^T [(G g) * (B^T d)] of r taps g and m + r - 1 data d; returns B^T, G and A^T.
+
+    The filter is a product of polynomials evaluated at m + r - 2 points and at infinity (Lavin and Gray, section 4);
+    of the points tried, these had about the least rounding error.
+    """
+    points = [Fraction(point) for point in ("0", "1", "-1", "1/2", "-2")[: m + r - 2]]
+
+    def expand(roots: list[Fraction]) -> list[Fraction]:
+        """Coefficients of the monic polynomial with these roots, from the constant on."""
+        polynomial = [Fraction(1)]
+        for root in roots:
+            pairs = zip([Fraction(0), *polynomial], [*polynomial, Fraction(0)], strict=True)
+            polynomial = [a - root * b for a, b in pairs]
+        return polynomial
+
+    others = [[q for q in points if q != p] for p in points]
+    data = [[*expand(rest), Fraction(0)] for rest in others] + [expand(points)]
+    scales = [math.prod((p - q for q in rest), start=Fraction(1)) for p, rest in zip(points, others, strict=True)]
+    taps = [[p**k / scale for k in range(r)] for p, scale in zip(points, scales, strict=True)]
+    taps.append([Fraction(k == r - 1) for k in range(r)])
+    out = [[p**i for p in points] + [Fraction(i == m - 1)] for i in range(m)]
+    b, g, a = ([[float(value) for value in row] for row in matrix] for matrix in (data, taps, out))
+    return b, g, a
 
 
 def _mix(matrix: list[list[float]], parts: list[jax.Array]) -> list[jax.Array]:
@@ -290,10 +332,10 @@ def _mix(matrix: list[list[float]], parts: list[jax.Array]) -> list[jax.Array]:
     return [combine(row) for row in matrix]
 
 
-def _tiles(x: jax.Array, axis: int, count: int, width: int) -> list[jax.Array]:
-    """The elements of overlapping tiles along an axis: the j-th result holds the elements 2 t + j, t < count."""
-    pairs = _unstack(x.reshape(*x.shape[:axis], -1, 2, *x.shape[axis + 1 :]), axis + 1)
-    return [lax.slice_in_dim(pairs[j % 2], j // 2, j // 2 + count, axis=axis) for j in range(width)]
+def _tiles(x: jax.Array, axis: int, m: int, count: int, width: int) -> list[jax.Array]:
+    """The elements of overlapping tiles along an axis: the j-th result holds the elements m t + j, t < count."""
+    parts = _unstack(x.reshape(*x.shape[:axis], -1, m, *x.shape[axis + 1 :]), axis + 1)
+    return [lax.slice_in_dim(parts[j % m], j // m, j // m + count, axis=axis) for j in range(width)]
 
 
 def _unstack(x: jax.Array, axis: int) -> list[jax.Array]:
@@ -332,10 +374,6 @@ def _transpose(function, argument, cotangent):
     return jax.linear_transpose(function, argument)(cotangent)[0]
 
 
-def _dot(a: jax.Array, b: jax.Array, over_a: int, over_b: int) -> jax.Array:
-    return lax.dot_general(a, b, (((over_a,), (over_b,)), ((), ())))
-
-
 def _xla_conv(axes: _Axes, x: jax.Array, kernel: jax.Array) -> jax.Array:
     return _xla(x, kernel, (axes[0].stride, axes[1].stride), [(a.low, a.high) for a in axes])
 
@@ -360,7 +398,7 @@ def _pads(padding: Padding) -> Sequence[tuple[int, int] | None]:
         return ((0, 0), (0, 0))
     if isinstance(padding, int):
         return ((padding, padding),) * 2
-    if isinstance(padding, str) or len(padding) != 2 or any(len(pads) != 2 for pads in padding):
+    if isinstance(padding, str) or np.shape(padding) != (2, 2):
         raise ValueError(f'padding must be "SAME", "VALID", a number or two pairs of numbers, not {padding!r}')
     return padding
 
