@@ -73,7 +73,9 @@ def dcgan_pair(latent_size: int, size: int, channels: int, width: int) -> tuple[
     base, doublings = {28: (7, 2), 32: (4, 3), 64: (4, 4)}[size]
     widths = [width * min(2**index, 8) for index in range(doublings)]
     pair = DCGANGenerator(latent_size, base, widths[::-1], channels), DCGANDiscriminator(base, widths, channels)
-    return tuple(network.to(memory_format=torch.channels_last) for network in pair)  # pyright: ignore[reportReturnType]
+    for network in pair:
+        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return pair
 
 
 def make_step(

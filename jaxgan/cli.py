@@ -96,7 +96,7 @@ def _train(arguments: list[str]) -> None:
 class Sample:
     """Draw pictures from a trained run's averaged generator."""
 
-    run: Positional[Path]
+    run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Directory of the run."""
     count: int = 64
     """How many pictures."""
@@ -130,7 +130,7 @@ class Sample:
 class Interpolate:
     """Walk on great circles through random latents, and back to the first: an animation, or a strip."""
 
-    run: Positional[Path]
+    run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Directory of the run."""
     count: int = 8
     """Latents to visit."""
@@ -170,7 +170,7 @@ class Interpolate:
 class Show:
     """Show a run: its config, step, sizes, a digest of each network's parameters, its last metrics."""
 
-    run: Positional[Path]
+    run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Directory of the run."""
 
     def __call__(self) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import shlex
 import signal
 import time
@@ -157,7 +158,7 @@ def _loop(
     with console.status("compiling the training step"):
         compiled = compile_steps(game, source, state, key)
     resident = jax.device_put(source.resident)
-    seconds_a_step = DISPATCH_SECONDS  # Not known yet: the first dispatch is one step.
+    seconds_a_step = math.inf  # Not known yet: the first dispatch is one step.
     with TrainingProgress(console, step, config.steps, config.batch_size) as progress:
         while step < config.steps and not stop:
             count = min(

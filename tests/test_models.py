@@ -92,7 +92,7 @@ def test_evaluation_uses_running_statistics_and_a_picture_is_its_own(key):
     variables = generator.init(key, latent)
     together = generator.apply(variables, latent, train=False)
     alone = generator.apply(variables, latent[:1], train=False)
-    np.testing.assert_allclose(together[:1], alone, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(together)[:1], np.asarray(alone), rtol=1e-5, atol=1e-6)
 
 
 def test_max_pool_and_upsample():

@@ -161,9 +161,9 @@ def _kernel_gradient(axes: _Axes, x: jax.Array, g: jax.Array) -> jax.Array:
             # Channels as the batch, the batch as channels, and the cotangent as a dilated kernel: the fast order.
             # The barriers keep the compiler from folding the transposes into the convolution again.
             pads = [(a.low, a.high) for a in axes]
-            turned = lax.optimization_barrier((x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3)))
+            images, taps = lax.optimization_barrier((x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3)))
             dilation = (axes[0].stride, axes[1].stride)
-            gradient = lax.optimization_barrier(_xla(*turned, (1, 1), pads, dilate_kernel=dilation))
+            gradient = lax.optimization_barrier(_xla(images, taps, (1, 1), pads, dilate_kernel=dilation))
             return gradient.transpose(1, 2, 0, 3)
         split, taps, join = algorithm
         parts = zip(split(x), _cotangents(join, split, x, g), strict=True)
