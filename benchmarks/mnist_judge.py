@@ -120,10 +120,10 @@ def torch_samples(config: cfg.Config) -> np.ndarray:
     torch.manual_seed(config.seed)
     source = ArraySource(load_mnist()[0], None, config.batch_size, config.seed)
     if isinstance(config.generator, cfg.DCGANGenerator):
-        pair = torch_gan.dcgan_pair(config.latent_size, 28, 1, config.generator.width)
+        pair = torch_gan.dcgan_pair(config, 28, 1)
     else:
         pair = torch_gan.mlp_pair(config.latent_size, 784, config.generator.widths)
-    step = torch_gan.make_step(*pair, config.latent_size, config.generator.learning_rate)
+    step = torch_gan.make_step(config, *pair)
     since = time.perf_counter()
     for index in range(config.steps):
         real = torch.from_numpy(source.images[source[index]].astype(np.float32) / 127.5 - 1)

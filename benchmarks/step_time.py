@@ -25,12 +25,9 @@ from jaxgan.data import ArraySource
 ROUNDS = 4
 CASES = {
     "DCGAN 64x64x3, width 64, batch 64": (cfg.Config(batch_size=64), (64, 64, 3), 6),
+    "configs/mnist_dcgan.py": (cfg.load("mnist_dcgan")[1], (28, 28, 1), 100),
     "MNIST DCGAN 28x28, width 64, batch 128": (cfg.Config(), (28, 28, 1), 25),
-    "MNIST fully connected, batch 128": (
-        cfg.Config(generator=cfg.MLPGenerator(), discriminator=cfg.MLPDiscriminator()),
-        (28, 28, 1),
-        100,
-    ),
+    "configs/mnist_fc.py (batch 128)": (cfg.load("mnist_fc")[1], (28, 28, 1), 100),
 }
 
 
@@ -85,7 +82,7 @@ def torch_runs(config: cfg.Config, shape: tuple[int, int, int], steps: int) -> d
     for name in ("eager", "compiled"):
         torch.manual_seed(0)
         if isinstance(config.generator, cfg.DCGANGenerator):
-            pair = torch_gan.dcgan_pair(config.latent_size, shape[0], shape[2], config.generator.width)
+            pair = torch_gan.dcgan_pair(config, shape[0], shape[2])
             real = torch.rand(config.batch_size, shape[2], shape[0], shape[1]) * 2 - 1
             real = real.to(memory_format=torch.channels_last)
         else:
@@ -95,7 +92,7 @@ def torch_runs(config: cfg.Config, shape: tuple[int, int, int], steps: int) -> d
         if name == "compiled":
             pair[0].compile()
             pair[1].compile()
-        step = torch_gan.make_step(*pair, config.latent_size)
+        step = torch_gan.make_step(config, *pair)
 
         def run(step=step, real=real) -> None:
             for _ in range(steps):
@@ -115,10 +112,19 @@ def textbook_gflop(config: cfg.Config, shape: tuple[int, int, int]) -> float:
         from jaxgan.models import dcgan
 
         base, doublings = dcgan.stages(shape[0])
-        widths = [shape[2], *(config.generator.width * min(2**i, 8) for i in range(doublings))]
-        layers = [(shape[0] // 2 ** (i + 1)) ** 2 * 16 * widths[i] * widths[i + 1] for i in range(doublings)]
-        generator = [config.latent_size * base * base * widths[-1], *layers[::-1]]
-        discriminator = [*layers, base * base * widths[-1]]
+
+        def convolutions(width: int) -> tuple[list[int], int]:
+            """Multiplications of each layer, and numbers in the smallest feature map."""
+            widths = [shape[2], *(width * min(2**i, 8) for i in range(doublings))]
+            layers = [(shape[0] // 2 ** (i + 1)) ** 2 * 16 * widths[i] * widths[i + 1] for i in range(doublings)]
+            return layers, base * base * widths[-1]
+
+        assert isinstance(config.discriminator, cfg.DCGANDiscriminator)
+        layers, size = convolutions(config.generator.width)
+        generator = [config.latent_size * size, *layers[::-1]]
+        layers, size = convolutions(config.discriminator.width)
+        features = config.discriminator.features
+        discriminator = [*layers, *([size * features, features] if features else [size])]
     # No gradient is needed for the generator's latents, nor for the real and (in D's update) the fake pictures.
     multiplications = 3 * sum(generator) - generator[0] + 8 * sum(discriminator) - 2 * discriminator[0]
     return 2 * multiplications * config.batch_size / 1e9

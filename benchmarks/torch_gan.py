@@ -11,6 +11,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from jaxgan import config as cfg
+from jaxgan.models import dcgan
+
 
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
@@ -43,12 +46,18 @@ class DCGANGenerator(nn.Module):
 class DCGANDiscriminator(nn.Module):
     """`jaxgan.models.dcgan.Discriminator`: pictures [N, C, size, size] -> logits [N]."""
 
-    def __init__(self, base: int, widths: list[int], channels: int) -> None:
+    def __init__(self, base: int, widths: list[int], channels: int, features: int, norm: str) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, 2, 1), nn.LeakyReLU(0.2, True)]
         for before, after in itertools.pairwise(widths):
-            layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.LeakyReLU(0.2, True)]
-        self.rest = nn.Sequential(*layers, nn.Flatten(), nn.Linear(base * base * widths[-1], 1))
+            layers.append(nn.Conv2d(before, after, 4, 2, 1, bias=norm == "none"))
+            layers += [nn.BatchNorm2d(after)] if norm == "batch" else []
+            layers.append(nn.LeakyReLU(0.2, True))
+        size = base * base * widths[-1]
+        layers.append(nn.Flatten())
+        if features:
+            layers += [nn.Linear(size, features), nn.LeakyReLU(0.2, True)]
+        self.rest = nn.Sequential(*layers, nn.Linear(features or size, 1))
         self.apply(_initialise)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -68,26 +77,34 @@ def mlp_pair(latent_size: int, pixels: int, widths: tuple[int, ...]) -> tuple[nn
     return generator, nn.Sequential(*stack([pixels, *widths[::-1], 1]), nn.Flatten(0))
 
 
-def dcgan_pair(latent_size: int, size: int, channels: int, width: int) -> tuple[nn.Module, nn.Module]:
-    """The convolutional pair, channels_last."""
-    base, doublings = {28: (7, 2), 32: (4, 3), 64: (4, 4)}[size]
-    widths = [width * min(2**index, 8) for index in range(doublings)]
-    pair = DCGANGenerator(latent_size, base, widths[::-1], channels), DCGANDiscriminator(base, widths, channels)
+def dcgan_pair(config: cfg.Config, size: int, channels: int) -> tuple[nn.Module, nn.Module]:
+    """The convolutional pair of a config, channels_last."""
+    base, doublings = dcgan.stages(size)
+    assert isinstance(config.generator, cfg.DCGANGenerator)
+    assert isinstance(config.discriminator, cfg.DCGANDiscriminator)
+    widths, judge = (
+        [p.width * min(2**i, 8) for i in range(doublings)] for p in (config.generator, config.discriminator)
+    )
+    pair = (
+        DCGANGenerator(config.latent_size, base, widths[::-1], channels),
+        DCGANDiscriminator(base, judge, channels, config.discriminator.features, config.discriminator.norm),
+    )
     for network in pair:
         network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return pair
 
 
 def make_step(
-    generator: nn.Module, discriminator: nn.Module, latent_size: int, learning_rate: float = 2e-4
+    config: cfg.Config, generator: nn.Module, discriminator: nn.Module
 ) -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
-    """A training step `step(real) -> (discriminator's loss, generator's loss)`."""
+    """A config's training step `step(real) -> (discriminator's loss, generator's loss)`."""
     optimizers = [
-        torch.optim.Adam(network.parameters(), learning_rate, (0.5, 0.999)) for network in (generator, discriminator)
+        torch.optim.Adam(network.parameters(), player.learning_rate, (player.beta1, player.beta2))
+        for network, player in ((generator, config.generator), (discriminator, config.discriminator))
     ]
 
     def step(real: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        fake = generator(torch.randn(len(real), latent_size))
+        fake = generator(torch.randn(len(real), config.latent_size))
         discriminator.requires_grad_(True)
         loss_d = F.softplus(-discriminator(real)).mean() + F.softplus(discriminator(fake.detach())).mean()
         optimizers[1].zero_grad(set_to_none=True)

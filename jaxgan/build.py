@@ -33,8 +33,8 @@ def game(config: cfg.Config, shape: tuple[int, int, int], classes: int) -> Game:
     match config.discriminator:
         case cfg.MLPDiscriminator(widths=widths):
             discriminator = mlp.Discriminator(widths, classes, dtype)
-        case cfg.DCGANDiscriminator(width=width, downsampling=downsampling, features=features):
-            discriminator = dcgan.Discriminator(width, downsampling, features, classes, dtype)
+        case cfg.DCGANDiscriminator(width=width, downsampling=downsampling, features=features, norm=norm):
+            discriminator = dcgan.Discriminator(width, downsampling, features, norm, classes, dtype)
     return Game(
         generator,
         discriminator,

@@ -79,6 +79,8 @@ class DCGANDiscriminator(Adam):
     """Strided convolutions, or convolutions and max-pooling."""
     features: NonNegativeInt = 0
     """Length of a fully connected feature vector before the classifier; 0 for none."""
+    norm: Literal["batch", "none"] = "batch"
+    """Batch normalisation as in the paper, or none: classes are covered sooner."""
 
 
 @_no_others

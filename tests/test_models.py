@@ -30,10 +30,10 @@ def test_dcgan_shapes(size, channels, key):
 
 @pytest.mark.parametrize("upsampling", ["transposed", "nearest"])
 @pytest.mark.parametrize("downsampling", ["strided", "pooling"])
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_dcgan_variants(upsampling, downsampling, dtype, key):
+@pytest.mark.parametrize(("dtype", "norm"), [(jnp.float32, "batch"), (jnp.bfloat16, "none")])
+def test_dcgan_variants(upsampling, downsampling, dtype, norm, key):
     generator = dcgan.Generator(8, 3, 4, upsampling, classes=3, dtype=dtype)
-    discriminator = dcgan.Discriminator(4, downsampling, features=7, classes=3, dtype=dtype)
+    discriminator = dcgan.Discriminator(4, downsampling, features=7, norm=norm, classes=3, dtype=dtype)
     label = jnp.array([0, 2])
     variables, image = variables_and_output(generator, key, 100 * jnp.ones((2, 5)), label)
     assert image.shape == (2, 8, 8, 3)
@@ -42,6 +42,7 @@ def test_dcgan_variants(upsampling, downsampling, dtype, key):
     assert logits.shape == (2,)
     assert (image.dtype, logits.dtype) == (jnp.float32, jnp.float32)
     assert {leaf.dtype for leaf in jax.tree.leaves((variables, judge))} == {jnp.dtype("float32")}
+    assert ("batch_stats" in judge) == (norm == "batch")
 
 
 def test_dcgan_has_the_papers_size(key):

@@ -79,6 +79,8 @@ class Discriminator(nn.Module):
         downsampling: "strided" (4x4 convolutions of stride 2, as the paper) or "pooling" (a 3x3 convolution and 2x2
             max-pooling, as classifiers have it).
         features: length of a fully connected feature vector before the classifier; 0 for none, as the paper.
+        norm: "batch" (every layer but the first, as the paper) or "none": the statistics of a real and of a fake batch
+            differ, which tells the two apart however good each picture is.
         classes: number of classes; 0 if not conditional.
         dtype: what to compute in.
     """
@@ -86,6 +88,7 @@ class Discriminator(nn.Module):
     width: int = 64
     downsampling: Literal["strided", "pooling"] = "strided"
     features: int = 0
+    norm: Literal["batch", "none"] = "batch"
     classes: int = 0
     dtype: layers.DTYPE = jnp.float32
 
@@ -95,8 +98,9 @@ class Discriminator(nn.Module):
         x = image.astype(self.dtype)
         for index, width in enumerate(_widths(self.width, halvings)):
             # The first layer is not normalised (paper, section 3), so that the scale of the pixels stays visible.
-            x = self._halve(x, width, use_bias=index == 0)
-            x = x if index == 0 else layers.batch_norm(x, train)
+            normalised = self.norm == "batch" and index > 0
+            x = self._halve(x, width, use_bias=not normalised)
+            x = layers.batch_norm(x, train) if normalised else x
             x = layers.leaky_relu(x)
         x = x.reshape(x.shape[0], -1)
         if self.features:
