@@ -10,7 +10,8 @@ config = Config(
     discriminator=DCGANDiscriminator(width=32, learning_rate=1e-3, features=128, norm="none"),
     latent_size=64,
     batch_size=64,
-    steps=16_000,
+    r1=2.0,
+    steps=12_000,
     sample_every=500,
     checkpoint_every=1000,
 )

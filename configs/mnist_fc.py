@@ -1,8 +1,14 @@
-"""Fully connected GAN on MNIST: the first GAN, and the quickest to train.
+"""Fully connected GAN on MNIST: the first GAN, and the simplest.
 
 jaxgan train mnist_fc
 """
 
 from jaxgan.config import Config, MLPDiscriminator, MLPGenerator
 
-config = Config(generator=MLPGenerator(), discriminator=MLPDiscriminator())
+config = Config(
+    generator=MLPGenerator(),
+    discriminator=MLPDiscriminator(),
+    steps=8000,
+    sample_every=500,
+    checkpoint_every=1000,
+)

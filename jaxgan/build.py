@@ -41,6 +41,7 @@ def game(config: cfg.Config, shape: tuple[int, int, int], classes: int) -> Game:
         _adam(config.generator),
         _adam(config.discriminator),
         latent_size=config.latent_size,
+        r1=config.r1,
         discriminator_updates=config.discriminator_updates,
         ema_decay=config.ema_decay,
     )

@@ -12,6 +12,7 @@ from typing import Any
 import absl.logging
 import jax
 import jax.numpy as jnp
+import tensorstore
 from orbax.checkpoint import v1 as ocp
 
 import jaxgan
@@ -72,6 +73,7 @@ def restore(run: Path, config: cfg.Config, abstract: TrainState) -> Restored | N
             if not isinstance(saved, dict):
                 raise ValueError("no metadata")
             _check_config(path, saved, config)
+            _read_through(path)
             state = ocp.load(str(path), abstract)
         except UserError:
             raise
@@ -121,6 +123,17 @@ def versions() -> dict[str, str]:
     """Versions of the libraries that the numbers of a run depend on."""
     libraries = ("jax", "jaxlib", "flax", "optax", "numpy")
     return {"jaxgan": jaxgan.__version__} | {name: metadata.version(name) for name in libraries}
+
+
+def _read_through(path: Path) -> None:
+    """Reads all that a checkpoint holds and raises what a damaged file leads to.
+
+    Orbax would raise it too, but goes on to print a page for every file from its background threads.
+    """
+    for store in path.glob("*/manifest.ocdbt"):
+        opened = tensorstore.KvStore.open({"driver": "ocdbt", "base": f"file://{store.parent}/"}).result()
+        for reading in [opened.read(name) for name in opened.list().result()]:
+            reading.result()
 
 
 def _check_config(path: Path, saved: dict[str, Any], config: cfg.Config) -> None:

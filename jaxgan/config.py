@@ -102,6 +102,8 @@ class Config:
     """Real examples a discriminator update, and fakes."""
     discriminator_updates: PositiveInt = 1
     """Updates of the discriminator for each update of the generator."""
+    r1: pydantic.NonNegativeFloat = 0.0
+    """Weight of the R1 penalty, which keeps the discriminator smooth around the data (arXiv 1801.04406); 0 for none."""
     ema_decay: Rate = 0.999
     """Decay of the moving average of the generator that samples are drawn from."""
     precision: Literal["float32", "bfloat16"] = "float32"

@@ -6,7 +6,7 @@ because relativistic losses compare the two; a loss that ignores them costs noth
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,25 @@ def _discriminator_cross_entropy(real_logits: jax.Array, fake_logits: jax.Array)
 def _generator_non_saturating(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
     del real_logits
     return jnp.mean(jax.nn.softplus(-fake_logits))
+
+
+def r1(gradient: Any) -> jax.Array:
+    """R1 penalty, `1/2 E |grad_x D(x)|^2` at real examples; the discriminator's loss adds it times gamma.
+
+    It keeps the discriminator from growing ever steeper around the data, and so the game near its equilibrium: no class
+    is pushed out because the discriminator has become sure of it.
+
+    Args:
+        gradient: the gradient of the sum of the logits for the real examples, a pytree of arrays [N, ...].
+
+    Returns:
+        Scalar.
+
+    References:
+        Mescheder, Geiger and Nowozin, Which Training Methods for GANs do actually Converge?, arXiv 1801.04406,
+        equation 9.
+    """
+    return sum((jnp.sum(leaf**2) / (2 * leaf.shape[0]) for leaf in jax.tree.leaves(gradient)), jnp.zeros(()))
 
 
 non_saturating = Loss(_discriminator_cross_entropy, _generator_non_saturating)

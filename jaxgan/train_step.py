@@ -64,6 +64,7 @@ class Game:
         discriminator_optimizer: the discriminator's.
         latent_size: length of a latent vector; latents are standard normal.
         loss: the two losses, functions of logits.
+        r1: weight gamma of the R1 penalty in the discriminator's loss (see `losses.r1`); 0 for none.
         discriminator_updates: updates of the discriminator in a step, each with its own equal share of the batch and
             its own fakes, before the one update of the generator.
         ema_decay: decay of the moving average of the generator, 0 <= decay < 1. The average is used for sampling.
@@ -75,6 +76,7 @@ class Game:
     discriminator_optimizer: optax.GradientTransformation
     latent_size: int
     loss: losses.Loss = losses.non_saturating
+    r1: float = 0.0
     discriminator_updates: int = 1
     ema_decay: float = 0.999
 
@@ -241,11 +243,16 @@ def _update_discriminator(
     def loss(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Any]]:
         # Two passes, so that batch normalisation sees real and fake batches apart.
         forward = functools.partial(_apply, game.discriminator, params)
-        real_logits, stats = forward(
-            player.stats, batch["image"], *_labels(batch), key=stream(key, "discriminator real")
+        real_logits, pullback, stats = jax.vjp(
+            lambda image: forward(player.stats, image, *_labels(batch), key=stream(key, "discriminator real")),
+            batch["image"],
+            has_aux=True,
         )
         fake_logits, stats = forward(stats, fake, *_labels(batch), key=stream(key, "discriminator fake"))
-        return game.loss.discriminator(real_logits, fake_logits), (real_logits, fake_logits, stats)
+        value = game.loss.discriminator(real_logits, fake_logits)
+        if game.r1:
+            value += game.r1 * losses.r1(*pullback(jnp.ones_like(real_logits)))
+        return value, (real_logits, fake_logits, stats)
 
     (value, (real_logits, fake_logits, stats)), gradients = jax.value_and_grad(loss, has_aux=True)(player.params)
     player, metrics = _descend(game.discriminator_optimizer, player, gradients, stats)
