@@ -11,7 +11,7 @@ config = Config(
     latent_size=64,
     batch_size=64,
     r1=2.0,
-    steps=12_000,
+    steps=16_000,
     sample_every=500,
     checkpoint_every=1000,
 )

@@ -1,5 +1,6 @@
 """The game: order, sharing and purity of the updates, on networks small enough to follow by hand."""
 
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -77,6 +78,20 @@ def test_a_step_is_the_hand_calculation(key):
     fake = np.asarray(latent @ arrays[0], np.float64)
     wrong = arrays[0] - RATE_G * np.asarray(latent).T @ np.outer(-1 / (1 + np.exp(fake @ old_v)), old_v) / 6
     assert not np.allclose(new.generator.params["w"], wrong, rtol=1e-5)
+
+
+def test_r1_pulls_at_the_discriminators_slope(key):
+    gamma = 0.7
+    game = dataclasses.replace(LINEAR, r1=gamma)
+    state = train_step.init(game, IMAGES, key)
+    v = state.discriminator.params["v"]
+    with_penalty, penalised = train_step.train_step(game, state, IMAGES, key)
+    without, plain = train_step.train_step(LINEAR, state, IMAGES, key)
+    # Of a linear discriminator the penalty is gamma |v|^2 / 2, its gradient gamma v.
+    moved = with_penalty.discriminator.params["v"] - without.discriminator.params["v"]
+    np.testing.assert_allclose(moved, -RATE_D * gamma * v, rtol=1e-4, atol=1e-6)
+    difference = penalised["discriminator/loss"] - plain["discriminator/loss"]
+    np.testing.assert_allclose(difference, gamma * (v @ v) / 2, rtol=1e-4)
 
 
 def test_metrics_are_those_before_the_update(key):
