@@ -1,6 +1,8 @@
 """Fully connected GAN on MNIST: the first GAN, and the simplest.
 
 jaxgan train mnist_fc
+
+The result has not been measured yet.
 """
 
 from jaxgan.config import Config, MLPDiscriminator, MLPGenerator
