@@ -32,11 +32,11 @@ def test_dcgan_shapes(size, channels, key):
 @pytest.mark.parametrize("downsampling", ["strided", "pooling"])
 @pytest.mark.parametrize(("dtype", "norm"), [(jnp.float32, "batch"), (jnp.bfloat16, "none")])
 def test_dcgan_variants(upsampling, downsampling, dtype, norm, key):
-    generator = dcgan.Generator(8, 3, 4, upsampling, classes=3, dtype=dtype)
+    generator = dcgan.Generator(16, 3, 4, upsampling, classes=3, dtype=dtype)
     discriminator = dcgan.Discriminator(4, downsampling, features=7, norm=norm, classes=3, dtype=dtype)
     label = jnp.array([0, 2])
     variables, image = variables_and_output(generator, key, 100 * jnp.ones((2, 5)), label)
-    assert image.shape == (2, 8, 8, 3)
+    assert image.shape == (2, 16, 16, 3)
     assert jnp.abs(image).max() <= 1
     judge, logits = variables_and_output(discriminator, key, image, label)
     assert logits.shape == (2,)
