@@ -2,6 +2,8 @@
 
 import hypothesis
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -12,3 +14,20 @@ hypothesis.settings.load_profile("jaxgan")
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+def small_network():
+    from jaxgan.style import vgg
+
+    random, params, channels = np.random.default_rng(0), {}, 3
+    for name, width in {"conv1_1": 8, "conv1_2": 8, "conv2_1": 8, "conv3_1": 16}.items():
+        kernel = random.normal(size=(3, 3, channels, width)) * (2 / (9 * channels)) ** 0.5
+        params[name] = {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.zeros(width)}
+        channels = width
+    return vgg.VGG(params)
+
+
+@pytest.fixture(scope="session")
+def small():
+    """A trunk like VGG's with four narrow layers: compiled in a second or two."""
+    return small_network()

@@ -37,11 +37,11 @@ class Style:
     """Use the two pictures that ship with jaxgan, at 256 pixels: a try in a minute or two."""
     size: int = 512
     """Pixels of the result's longer side."""
-    style_weight: float = 100.0
-    """More: more style. 10 changes surfaces only, 1000 lets forms go."""
+    style_weight: float = 20.0
+    """More: more style. 5 changes surfaces only, 100 lets forms go."""
     content_weight: float = 1.0
     """More: the content's forms stay."""
-    tv_weight: float = 1.0
+    tv_weight: float = 10.0
     """More: smoother."""
     blend: tuple[float, ...] = ()
     """How much of each style, where there are several; the same of each if not given."""
@@ -315,6 +315,7 @@ def _plot(path: Path, lines: list[dict[str, float]], options: "transfer.Options"
     for done in itertools.accumulate(count for _, count in options.stages[:-1]):
         axes.axvline(done, color="grey", linewidth=0.8, linestyle="--")
     axes.set_yscale("log")
+    axes.set_ylim(bottom=1e-3 * lines[-1]["total"])  # A start from the content has no content loss.
     axes.set_xlabel("iteration (dashed: the next larger size)")
     axes.set_ylabel("weighted loss")
     axes.legend()

@@ -65,8 +65,8 @@ class Options:
     """
 
     content_weight: Any = 1.0
-    style_weight: Any = 100.0
-    tv_weight: Any = 1.0
+    style_weight: Any = 20.0
+    tv_weight: Any = 10.0
     blend: Any = None
     average: Any = 0.9
     content_layers: Layers = dataclasses.field(default=(("relu4_2", 1.0),), metadata=_STATIC)

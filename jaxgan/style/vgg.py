@@ -118,7 +118,7 @@ def layer_names(network: VGG) -> list[str]:
     names = []
     for block, count in enumerate(blocks(network), 1):
         names += [f"{kind}{block}_{index}" for index in range(1, count + 1) for kind in ("conv", "relu")]
-        names.append(f"pool{block}")
+        names += [f"pool{block}"] if count else []
     return names
 
 
