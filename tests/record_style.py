@@ -12,7 +12,7 @@ COUNTS = {"VGG16": (2, 2, 3, 3, 3), "VGG19": (2, 2, 4, 4, 4)}
 
 def random_arrays(architecture: str) -> dict[str, np.ndarray]:
     """Random weights by NumPy, whose legacy generator gives the same numbers in every version."""
-    random, arrays, channels = np.random.RandomState(0), {}, 3  # noqa: NPY002
+    random, arrays, channels = np.random.RandomState(0), {}, 3
     for block, (count, width) in enumerate(zip(COUNTS[architecture], (64, 128, 256, 512, 512), strict=True), 1):
         for index in range(1, count + 1):
             kernel = random.standard_normal((3, 3, channels, width)) * (2 / (9 * channels)) ** 0.5

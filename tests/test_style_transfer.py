@@ -83,8 +83,7 @@ def test_nothing_is_compiled_again_within_a_scale(small, pictures, name):
     assert compiled == [first] * 5 + [first + 1] * 4
     # A chunk leaves its history behind, four arrays and their cut, and nothing else.
     growth = np.diff(live)
-    assert growth[1] == growth[2] == growth[6]
-    assert growth[1] <= 8
+    assert growth[1] == growth[2] == growth[6] <= 8, growth
 
 
 def test_chunks_change_nothing(small, pictures):
@@ -136,25 +135,23 @@ def test_gradient_of_the_objective_numerically(small, pictures):
     content, style = pictures
     targets = transfer.prepare(small, content, (style,), TINY, None, 1.0)
     value = jax.jit(lambda x: transfer.objective(small, targets, TINY, x)[0])
-    key, other = jax.random.split(jax.random.key(1))
-    image, direction = jax.random.uniform(key, content.shape), jax.random.normal(other, content.shape)
-    step = 1e-3
+    image = jax.random.uniform(jax.random.key(1), content.shape)
+    slope = jax.grad(value)(image)
+    # Along the gradient the value changes most, and stands out from float32's rounding.
+    direction, step = slope / jnp.linalg.norm(slope), 0.05
     numeric = (value(image + step * direction) - value(image - step * direction)) / (2 * step)
-    np.testing.assert_allclose(jnp.sum(jax.grad(value)(image) * direction), numeric, rtol=0.02)
+    np.testing.assert_allclose(jnp.linalg.norm(slope), numeric, rtol=0.02)
 
 
 def test_losses_mean_the_same_at_every_size(small):
-    y, x = jnp.mgrid[:1:128j, :1:128j]
-    content = jnp.stack([x, y, (x + y) / 2], axis=-1)
-    tile = jax.random.uniform(jax.random.key(0), (32, 32, 3))
-    for name in ("style", "content"):
-        found = []
-        for repeats in (2, 4):
-            picture = jnp.tile(tile, (repeats, repeats, 1))
-            goal = content[: 32 * repeats, : 32 * repeats]
-            targets = transfer.prepare(small, goal, (goal,), TINY, None, 1.0)
-            found.append(transfer.objective(small, targets, TINY, picture)[1][name])
-        np.testing.assert_allclose(found[0], found[1], rtol=0.4, err_msg=name)
+    tile, other = jax.random.uniform(jax.random.key(0), (2, 32, 32, 3))
+    found = []
+    for repeats in (2, 4):
+        picture, goal = (jnp.tile(part, (repeats, repeats, 1)) for part in (tile, other**2))
+        targets = transfer.prepare(small, goal, (goal,), TINY, None, 1.0)
+        found.append(transfer.objective(small, targets, TINY, picture)[1])
+    for name in ("content", "style", "tv"):  # Sums over positions would be four times as large.
+        np.testing.assert_allclose(found[0][name], found[1][name], rtol=0.15, err_msg=name)
 
 
 def test_features_of_nothing_have_a_relative_loss_of_one(small, pictures):
@@ -235,8 +232,8 @@ def test_what_does_not_fit_is_refused(small, pictures):
     content, style = pictures
 
     def refused(match, network=small, content=content, styles=(style,), masks=None, **changes):
+        options = dataclasses.replace(TINY, **changes)
         with pytest.raises(UserError, match=match):
-            options = dataclasses.replace(TINY, **changes)
             transfer.stylize(network, content, styles, options, jax.random.key(0), masks=masks)
 
     refused("content: must be an RGB picture", content=content[..., :1])
@@ -260,7 +257,7 @@ from jaxgan.style import parallel, transfer
 from test_style_transfer import TINY
 network, options = small_network(), dataclasses.replace(TINY, average=0.0)
 assert len(jax.devices()) == 4
-contents = jax.random.uniform(jax.random.key(0), (4, 128, 48, 3))
+contents = jax.random.uniform(jax.random.key(0), (4, 128, 64, 3))
 style = jax.random.uniform(jax.random.key(1), (64, 64, 3)) ** 2
 key = jax.random.key(2)
 batch, history = parallel.stylize_batch(network, contents, [style], options, key, jax.devices())
@@ -285,4 +282,4 @@ def test_devices_share_a_batch_or_the_rows_of_a_picture():
         env={"JAX_NUM_CPU_DEVICES": "4", "PATH": ""},
     )
     assert process.returncode == 0, process.stderr[-2000:]
-    assert "rows {(32, 48, 3)}" in process.stdout
+    assert "rows {(32, 64, 3)}" in process.stdout
