@@ -170,7 +170,7 @@ def test_what_is_not_vgg_is_refused(arrays, tmp_path):
     (tmp_path / "text.pth").write_text("hello there")
     with pytest.raises(UserError, match=r"text.pth: not a file of weights"):
         weights.load(tmp_path / "text.pth")
-    with pytest.raises(UserError, match="absent.pth: cannot be read: No such file"):
+    with pytest.raises(UserError, match=r"absent.pth: cannot be read: No such file"):
         weights.load(tmp_path / "absent.pth")
     for name, expected in (
         ("vgg16-397923af.pth", "sha256 expected 397923af, found"),
@@ -246,7 +246,7 @@ def test_download_that_fails_for_good_says_how_far_it_came_and_resumes(server, t
     assert hashlib.sha256(weights.download(url, tmp_path).read_bytes()).digest() == hashlib.sha256(server.data).digest()
     with pytest.raises(UserError, match=r"absent.npz: not downloaded: the server says 404"):
         weights.download(url.replace("vgg", "absent"), tmp_path)
-    with pytest.raises(UserError, match="not downloaded: .*refused"):
+    with pytest.raises(UserError, match=r"not downloaded: .*refused"):
         weights.download("http://127.0.0.1:9/vgg.npz", tmp_path)
 
 
