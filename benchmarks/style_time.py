@@ -13,6 +13,7 @@ stages and for PyTorch. The third prints the peak memory of a process that does 
 import resource
 import sys
 import time
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -80,10 +81,10 @@ class Ours:
 def compare(size: int) -> None:
     ours = Ours(size)
     print(f"\n{size} px: ours prepared in {ours.prepare_seconds:.1f} s, compiled in {ours.compile_seconds:.1f} s")
-    runs = {"jaxgan": ours.run}
+    runs: dict[str, Callable[[], object]] = {"jaxgan": ours.run}
     try:
         theirs = torch_side(size)
-        runs["PyTorch"] = lambda: [theirs.step() for _ in range(ITERATIONS)] and None
+        runs["PyTorch"] = lambda: [theirs.step() for _ in range(ITERATIONS)]
     except ImportError:
         print("PyTorch is not installed (the extra `bench`): no comparison")
     best: dict[str, float] = {}

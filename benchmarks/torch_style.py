@@ -28,7 +28,7 @@ class VGG(nn.Module):
             kernel = torch.from_numpy(arrays[f"{name}.kernel"].astype(np.float32).transpose(3, 2, 0, 1).copy())
             conv = nn.Conv2d(kernel.shape[1], kernel.shape[0], 3, padding=1)
             conv.weight.data = kernel.contiguous(memory_format=torch.channels_last)
-            conv.bias.data = torch.from_numpy(arrays[f"{name}.bias"].astype(np.float32))
+            conv.bias = nn.Parameter(torch.from_numpy(arrays[f"{name}.bias"].astype(np.float32)))
             self.steps += [(name, conv), (name.replace("conv", "relu"), nn.ReLU())]
         last = max(index for index, (name, _) in enumerate(self.steps) if name in self.layers)
         self.steps = self.steps[: last + 1]

@@ -41,7 +41,7 @@ def main() -> None:
     from safetensors.numpy import load_file
 
     sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-    import torch_style
+    import torch_style  # pyright: ignore[reportMissingImports]
 
     recorded: dict[str, np.ndarray] = {}
     content, style = images()

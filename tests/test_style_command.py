@@ -1,9 +1,11 @@
 import dataclasses
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
+from safetensors.numpy import save_file
 
 from jaxgan import cli
 from jaxgan.style import colour, command, pictures, weights
@@ -112,7 +114,7 @@ def test_bad_input_is_one_clear_line(files, capsys):
     Image.new("RGB", (1, 1)).save(files / "dot.png")
     Image.new("RGB", (20_000, 40)).save(files / "line.png")
     Image.new("L", (64, 64)).save(files / "mask.png")
-    np.savez(files / "other.npz", **{"conv1_1.kernel": np.zeros((3, 3, 3, 64))})
+    save_file({"conv1_1.kernel": np.zeros((3, 3, 3, 64))}, files / "other.safetensors")
     (files / "file").write_text("")
     (files / "empty").mkdir()
     for arguments, message in [
@@ -124,7 +126,10 @@ def test_bad_input_is_one_clear_line(files, capsys):
         ([files / "dot.png", paint], "dot.png: 1 x 1 pixels: at least 32 x 32 are needed"),
         ([files / "line.png", paint], "line.png: 20000 x 40 pixels, 512 x 1 at size 512: too narrow"),
         ([content, paint, "--content-layers", "relu7_1"], "relu7_1: no such layer in the network"),
-        ([content, paint, "--weights", files / "other.npz"], "other.npz: not the trunk of VGG16 or VGG19"),
+        (
+            [content, paint, "--weights", files / "other.safetensors"],
+            "other.safetensors: not the trunk of VGG16 or VGG19",
+        ),
         ([content, paint, "--weights", files / "absent.pth"], "absent.pth: cannot be read"),
         ([content, paint, "--mask", files / "mask.png"], "mask.png: the mask is 64 x 64, of another shape"),
         ([content, paint, "--mask", paint, paint], "--mask: 1 masks are needed, one a style, not 2"),
@@ -196,7 +201,7 @@ def test_matched_colours_have_the_contents_mean_and_covariance():
     random = np.random.default_rng(0)
     style = (0.5 + 0.1 * random.normal(size=(60, 60, 3)) @ random.normal(size=(3, 3)) * 0.4).astype(np.float32)
     content = (0.4 + 0.05 * random.normal(size=(50, 70, 3)) @ random.normal(size=(3, 3))).astype(np.float32)
-    matched = np.asarray(colour.match_colours(style, content)).reshape(-1, 3)
+    matched = np.asarray(colour.match_colours(jnp.asarray(style), jnp.asarray(content))).reshape(-1, 3)
     np.testing.assert_allclose(matched.mean(axis=0), content.reshape(-1, 3).mean(axis=0), atol=2e-3)
     np.testing.assert_allclose(np.cov(matched.T), np.cov(content.reshape(-1, 3).T), atol=3e-4)
 

@@ -73,7 +73,7 @@ def test_nothing_is_compiled_again_within_a_scale(small, pictures, name):
     compiled, live, chunks = [], [], []
 
     def on_chunk(state, history):
-        compiled.append(transfer.iterate._cache_size())
+        compiled.append(transfer.iterate._cache_size())  # pyright: ignore[reportAttributeAccessIssue]
         live.append(len(jax.live_arrays()))
         chunks.append(len(history["total"]))
 

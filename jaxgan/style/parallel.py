@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,8 +11,11 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxgan.errors import UserError
 from jaxgan.style import transfer, vgg
 
+Devices = Sequence[Any]
+"""Such as `jax.devices()`."""
 
-def split_rows(options: transfer.Options, devices: Sequence[jax.Device]) -> transfer.Options:
+
+def split_rows(options: transfer.Options, devices: Devices) -> transfer.Options:
     """Options that split the rows of the picture, and all that is computed of it, over devices.
 
     The compiler exchanges the rows that a convolution needs of its neighbours. The height at every stage must be a
@@ -26,7 +30,7 @@ def stylize_batch(
     styles: Sequence[jax.Array],
     options: transfer.Options,
     key: jax.Array,
-    devices: Sequence[jax.Device],
+    devices: Devices,
 ) -> tuple[jax.Array, transfer.History]:
     """`transfer.stylize` for a batch of contents [N, H, W, 3], dealt out to devices; one program.
 
@@ -52,5 +56,5 @@ def stylize_batch(
     return run(network, contents, tuple(styles), options, keys)
 
 
-def _mesh(devices: Sequence[jax.Device]) -> Mesh:
+def _mesh(devices: Devices) -> Mesh:
     return Mesh(np.array(devices), ("device",), axis_types=(AxisType.Auto,))
