@@ -1,6 +1,6 @@
-"""Paints the demonstration style, jaxgan/assets/style/swirls.jpg: brush strokes along the flow of random vortices.
+"""Paints styles: brush strokes (the demonstration's, jaxgan/assets/style/swirls.jpg) or ink along random vortices.
 
-python docs/images/paint.py OUT
+python docs/images/paint.py swirls|ink OUT
 """
 
 import sys
@@ -30,29 +30,52 @@ def field(random: np.random.Generator, count: int = 14):
     return at
 
 
-def main() -> None:
-    """Paints and writes the picture."""
+def strokes(random: np.random.Generator, flow_at, count: int, length: int):
+    """Lines [count, length + 1, 2] along the flow, in pixels, and the brightness [count] where they begin."""
+    path = [random.uniform(-0.03, 1.03, (count, 2))]
+    for _ in range(length):
+        flow, _ = flow_at(path[-1])
+        path.append(path[-1] + 0.004 * flow / (np.linalg.norm(flow, axis=1, keepdims=True) + 0.05))
+    return np.stack(path, axis=1) * SIZE * SCALE, flow_at(path[0])[1]
+
+
+def swirls() -> Image.Image:
+    """Wide strokes under narrow ones, from dark blue to yellow."""
     random = np.random.default_rng(7)
     flow_at = field(random)
     image = Image.new("RGB", (SIZE * SCALE,) * 2, (24, 40, 92))
     draw = ImageDraw.Draw(image)
-    for width, length, strokes in ((13, 16, 2500), (7, 14, 6000), (4, 11, 6000)):
-        path = [random.uniform(-0.03, 1.03, (strokes, 2))]
-        for _ in range(length):
-            flow, _ = flow_at(path[-1])
-            path.append(path[-1] + 0.004 * flow / (np.linalg.norm(flow, axis=1, keepdims=True) + 0.05))
-        level = flow_at(path[0])[1] * 4.4 + 1.3 + random.normal(0, 0.8, strokes)
-        index = np.clip(level, 0, len(PALETTE) - 1.001)
+    for width, length, count in ((13, 16, 2500), (7, 14, 6000), (4, 11, 6000)):
+        lines, level = strokes(random, flow_at, count, length)
+        index = np.clip(level * 4.4 + 1.3 + random.normal(0, 0.8, count), 0, len(PALETTE) - 1.001)
         low = index.astype(int)
         colours = PALETTE[low] + (index - low)[:, None] * (PALETTE[low + 1] - PALETTE[low])
-        colours = np.clip(colours + random.normal(0, 9, (strokes, 3)), 0, 255).astype(int)
-        lines = np.stack(path, axis=1) * SIZE * SCALE
+        colours = np.clip(colours + random.normal(0, 9, (count, 3)), 0, 255).astype(int)
         for line, colour in zip(lines, colours, strict=True):
             points = [tuple(point) for point in line]
             draw.line(points, tuple(colour), width * SCALE // 2, joint="curve")
             draw.line([(x + SCALE, y + SCALE) for x, y in points], tuple(colour * 4 // 5), SCALE // 2)
+    return image
+
+
+def ink() -> Image.Image:
+    """Black hatching on paper, denser where it is darker, with some blots."""
+    random = np.random.default_rng(3)
+    flow_at = field(random, 10)
+    image = Image.new("RGB", (SIZE * SCALE,) * 2, (238, 230, 212))
+    draw = ImageDraw.Draw(image)
+    lines, level = strokes(random, flow_at, 7000, 12)
+    for line, value in zip(lines, level, strict=True):
+        if value < random.uniform(-0.3, 0.6):
+            draw.line([tuple(point) for point in line], (28, 24, 30), random.integers(SCALE // 2, SCALE + 2))
+    return image
+
+
+def main() -> None:
+    """Paints and writes a picture."""
+    image = {"swirls": swirls, "ink": ink}[sys.argv[1]]()
     image = image.filter(ImageFilter.GaussianBlur(1)).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
-    image.save(sys.argv[1], quality=90)
+    image.save(sys.argv[2], quality=90)
 
 
 if __name__ == "__main__":
