@@ -10,7 +10,7 @@ generator covers them. MNIST's own test set is judged too, as the ceiling. --tor
 """
 
 import argparse
-import functools
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,10 @@ import optax
 
 from jaxgan import config as cfg
 from jaxgan import run as runs
-from jaxgan import train_step
+from jaxgan import sampling, train_step
 from jaxgan.data import ArraySource, load_mnist
 from jaxgan.models import layers
+from jaxgan.monitor import images
 
 WEIGHTS = Path(__file__).with_name("mnist_classifier.msgpack")
 SAMPLES = 2000
@@ -98,20 +99,6 @@ def report(name: str, variables: Any, pictures: np.ndarray) -> None:
     print(f"{name:34} {confident:6.1%} digits; share of 0 to 9: {each}")
 
 
-def samples(game: train_step.Game, variables: Any, labels: np.ndarray | None) -> np.ndarray:
-    """SAMPLES pictures of a generator."""
-    from jaxgan.monitor import images
-
-    latent = train_step.latents(jax.random.key(1), SAMPLES, game.latent_size)
-    generate = jax.jit(functools.partial(train_step.generate, game))
-    parts = []
-    for begin in range(0, SAMPLES, 100):
-        hand = slice(begin, begin + 100)
-        label = None if labels is None else jnp.asarray(labels[hand])
-        parts.append(images.to_uint8(np.asarray(generate(variables, latent[hand], label))))
-    return np.concatenate(parts)
-
-
 def torch_samples(config: cfg.Config) -> np.ndarray:
     """Trains the pair in PyTorch as the config says; SAMPLES pictures of its generator in evaluation mode."""
     import torch
@@ -136,7 +123,7 @@ def torch_samples(config: cfg.Config) -> np.ndarray:
     generator = pair[0].eval()
     with torch.no_grad():
         pictures = generator(torch.randn(SAMPLES, config.latent_size)).reshape(SAMPLES, 28, 28, 1).numpy()
-    return np.clip(np.round((pictures + 1) * 127.5), 0, 255).astype(np.uint8)
+    return images.to_uint8(pictures)
 
 
 def main() -> None:
@@ -150,13 +137,15 @@ def main() -> None:
     print(f"the classifier's accuracy on MNIST's test set: {accuracy:.2%}")
     report("MNIST's test set", variables, pictures[:SAMPLES])
     trained = runs.read(options.run)
+    latent = train_step.latents(jax.random.key(1), SAMPLES, trained.game.latent_size)
     asked = np.arange(SAMPLES) % trained.classes if trained.classes else None
+    label = None if asked is None else jnp.asarray(asked)
     generator = trained.state.generator
     for name, weights in (
         ("moving average", trained.state.ema),
         ("last step", {"params": generator.params, **generator.stats}),
     ):
-        drawn = samples(trained.game, weights, asked)
+        drawn = sampling.pictures(trained.game, dataclasses.replace(trained.state, ema=weights), latent, label)
         report(f"jaxgan, step {int(trained.state.step)}, {name}", variables, drawn)
         if asked is not None:
             obeyed = (probabilities(variables, drawn).argmax(axis=1) == asked).mean()
