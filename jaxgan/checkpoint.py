@@ -69,11 +69,11 @@ def restore(run: Path, config: cfg.Config, abstract: TrainState) -> Restored | N
     for step in reversed(steps(run)):
         path = folder(run) / str(step)
         try:
+            _read_through(path)
             saved: Any = ocp.metadata(str(path)).custom_metadata
             if not isinstance(saved, dict):
                 raise ValueError("no metadata")
             _check_config(path, saved, config)
-            _read_through(path)
             state = ocp.load(str(path), abstract)
         except UserError:
             raise
