@@ -2,7 +2,9 @@
 
 jaxgan train mnist_fc
 
-The result has not been measured yet.
+8,000 steps take about 4 minutes on 2 CPU cores. Of 2,000 samples an independent classifier is sure of 84 %, and every
+digit is there, though unevenly (3.5 % zeros, 17 % ones): strokes are grainier than mnist_dcgan's, for an image is 784
+unrelated numbers to this network. Measured by benchmarks/mnist_judge.py.
 """
 
 from jaxgan.config import Config, MLPDiscriminator, MLPGenerator
