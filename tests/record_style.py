@@ -71,7 +71,7 @@ def main() -> None:
         recorded[f"waypoint{index}/losses"] = np.array([float(part.detach()) for part in parts])
         slope = gatys.image.grad[0].permute(1, 2, 0).numpy()
         recorded[f"waypoint{index}/gradient"] = sample(slope)
-        recorded[f"waypoint{index}/norm"] = np.linalg.norm(slope)
+        recorded[f"waypoint{index}/norm"] = np.asarray(np.linalg.norm(slope))
     np.savez_compressed(DATA, **recorded)  # pyright: ignore[reportArgumentType]
     print(DATA, DATA.stat().st_size, recorded["gatys"][[0, 1, 10, 50]])
 
