@@ -1,4 +1,4 @@
-"""The command line: `jaxgan train|sample|interpolate|show|configs`."""
+"""The command line: `jaxgan train|sample|interpolate|show|configs|style`."""
 
 import contextlib
 import dataclasses
@@ -15,6 +15,7 @@ import tyro
 
 from jaxgan import config as cfg
 from jaxgan.errors import JaxganError, UserError
+from jaxgan.style.command import Style
 
 if TYPE_CHECKING:  # JAX takes a second to import; what needs it imports it, and --help stays quick.
     from jaxgan.run import Trained
@@ -208,6 +209,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "interpolate": Interpolate,
     "show": Show,
     "configs": Configs,
+    "style": Style,
 }
 
 
@@ -225,7 +227,12 @@ def digest(tree: Any) -> str:
 
 
 def _overview() -> str:
-    lines = ["usage: jaxgan COMMAND [options]", "", "Generative adversarial networks as pure functions in JAX.", ""]
+    lines = [
+        "usage: jaxgan COMMAND [options]",
+        "",
+        "Generative adversarial networks and style transfer as pure functions in JAX.",
+        "",
+    ]
     for name, command in {"train": Train, **_COMMANDS}.items():
         lines.append(f"  {name:12} {(command.__doc__ or '').splitlines()[0]}")
     return "\n".join([*lines, "", "Begin with: jaxgan train mnist_dcgan", "Options of each: jaxgan COMMAND --help"])

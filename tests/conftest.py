@@ -2,6 +2,8 @@
 
 import hypothesis
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -12,3 +14,20 @@ hypothesis.settings.load_profile("jaxgan")
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+def small_network(widths=(8, 8, 16)):
+    from jaxgan.style import vgg
+
+    random, params, channels = np.random.default_rng(0), {}, 3
+    for name, width in zip(("conv1_1", "conv1_2", "conv2_1", "conv3_1"), widths[:1] + widths, strict=True):
+        kernel = random.normal(size=(3, 3, channels, width)) * (2 / (9 * channels)) ** 0.5
+        params[name] = {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.zeros(width)}
+        channels = width
+    return vgg.Network(vgg.VGG(blocks=(2, 1, 1), widths=widths), params)
+
+
+@pytest.fixture(scope="session")
+def small():
+    """A trunk like VGG's with four narrow layers: compiled in a second or two."""
+    return small_network()

@@ -103,7 +103,7 @@ def test_every_way_is_taken_and_exact_in_float64(way):
         assert_close(ours, xlas, rtol=1e-12)
         steps = fast._pair(stride)
         axes = [fast._Axis(shape[1 + i], kernel_shape[i], steps[i], 1, -(-shape[1 + i] // steps[i])) for i in (0, 1)]
-        algorithm = fast._choose((axes[0], axes[1]), shape, jax.ShapeDtypeStruct(kernel_shape, jnp.float64))
+        algorithm = fast._choose((axes[0], axes[1]), True, shape, jax.ShapeDtypeStruct(kernel_shape, jnp.float64))
         if algorithm is None:
             assert way.startswith("xla")
             return

@@ -37,7 +37,13 @@ Padding = str | int | Sequence[tuple[int, int]]
 _ORDER = ("NHWC", "HWIO", "NHWC")
 
 
-def conv(x: jax.Array, kernel: jax.Array, stride: int | tuple[int, int] = 1, padding: Padding = "SAME") -> jax.Array:
+def conv(
+    x: jax.Array,
+    kernel: jax.Array,
+    stride: int | tuple[int, int] = 1,
+    padding: Padding = "SAME",
+    winograd: bool = True,
+) -> jax.Array:
     """Convolution (cross-correlation), as `lax.conv_general_dilated` with NHWC and HWIO.
 
     Args:
@@ -45,6 +51,8 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int | tuple[int, int] = 1, pad
         kernel: [kh, kw, C_in, C_out], of the same dtype.
         stride: step along both axes, or along each.
         padding: "SAME", "VALID", a number of zeros on every side, or ((top, bottom), (left, right)).
+        winograd: False leaves Winograd's algorithm out, which takes a second or two to compile a convolution: for
+            programs that run for less than it would save. The result is the same up to rounding.
 
     Returns:
         [N, H', W', C_out].
@@ -61,7 +69,7 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int | tuple[int, int] = 1, pad
             total = max((out - 1) * step + taps - size, 0)
             pads = (total // 2, total - total // 2)
         axes.append(_Axis(size, taps, step, pads[0], (size + sum(pads) - taps) // step + 1))
-    return _conv(_checked(axes, padding), x, kernel)
+    return _conv(_checked(axes, padding), winograd, x, kernel)
 
 
 def conv_transpose(
@@ -92,7 +100,7 @@ def conv_transpose(
         low, high = (max(taps - step, 0) // 2, 0) if pads is None else pads
         size = out * step if pads is None else (out - 1) * step + taps - low - high
         axes.append(_Axis(size, taps, step, low, out))
-    return _input_gradient(_checked(axes, padding), x, kernel.swapaxes(2, 3))
+    return _input_gradient(_checked(axes, padding), True, x, kernel.swapaxes(2, 3))
 
 
 class _Axis(NamedTuple):
@@ -117,10 +125,10 @@ class _Axis(NamedTuple):
 _Axes = tuple[_Axis, _Axis]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _conv(axes: _Axes, x: jax.Array, kernel: jax.Array) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _conv(axes: _Axes, winograd: bool, x: jax.Array, kernel: jax.Array) -> jax.Array:
     def ours(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        algorithm = _choose(axes, x.shape, kernel)
+        algorithm = _choose(axes, winograd, x.shape, kernel)
         if algorithm is None:
             return _xla_conv(axes, x, kernel)
         split, taps, join = algorithm
@@ -129,13 +137,13 @@ def _conv(axes: _Axes, x: jax.Array, kernel: jax.Array) -> jax.Array:
     return lax.platform_dependent(x, kernel, cpu=ours, default=functools.partial(_xla_conv, axes))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _input_gradient(axes: _Axes, g: jax.Array, kernel: jax.Array) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _input_gradient(axes: _Axes, winograd: bool, g: jax.Array, kernel: jax.Array) -> jax.Array:
     shape = (g.shape[0], axes[0].size, axes[1].size, kernel.shape[2])
     x = jax.ShapeDtypeStruct(shape, g.dtype)
 
     def ours(g: jax.Array, kernel: jax.Array) -> jax.Array:
-        algorithm = _choose(axes, shape, kernel)
+        algorithm = _choose(axes, winograd, shape, kernel)
         if algorithm is None:
             # The convolution of the dilated cotangent with the kernel turned round: the order that is fast.
             pads = [(a.taps - 1 - a.low, a.taps - 1 - a.high) for a in axes]
@@ -151,12 +159,12 @@ def _input_gradient(axes: _Axes, g: jax.Array, kernel: jax.Array) -> jax.Array:
     return lax.platform_dependent(g, kernel, cpu=ours, default=xla)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _kernel_gradient(axes: _Axes, x: jax.Array, g: jax.Array) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _kernel_gradient(axes: _Axes, winograd: bool, x: jax.Array, g: jax.Array) -> jax.Array:
     kernel = jax.ShapeDtypeStruct((axes[0].taps, axes[1].taps, x.shape[3], g.shape[3]), x.dtype)
 
     def ours(x: jax.Array, g: jax.Array) -> jax.Array:
-        algorithm = _choose(axes, x.shape, kernel)
+        algorithm = _choose(axes, winograd, x.shape, kernel)
         if algorithm is None:
             # Channels as the batch, the batch as channels, and the cotangent as a dilated kernel: the fast order.
             # The barriers keep the compiler from folding the transposes into the convolution again.
@@ -177,16 +185,25 @@ def _kernel_gradient(axes: _Axes, x: jax.Array, g: jax.Array) -> jax.Array:
 
 # <conv(x, k), g> is linear in each of the three: the derivative for one argument is the form's map of the others.
 _conv.defvjp(
-    lambda axes, x, kernel: (_conv(axes, x, kernel), (x, kernel)),
-    lambda axes, saved, g: (_input_gradient(axes, g, saved[1]), _kernel_gradient(axes, saved[0], g)),
+    lambda axes, winograd, x, kernel: (_conv(axes, winograd, x, kernel), (x, kernel)),
+    lambda axes, winograd, saved, g: (
+        _input_gradient(axes, winograd, g, saved[1]),
+        _kernel_gradient(axes, winograd, saved[0], g),
+    ),
 )
 _input_gradient.defvjp(
-    lambda axes, g, kernel: (_input_gradient(axes, g, kernel), (g, kernel)),
-    lambda axes, saved, x: (_conv(axes, x, saved[1]), _kernel_gradient(axes, x, saved[0])),
+    lambda axes, winograd, g, kernel: (_input_gradient(axes, winograd, g, kernel), (g, kernel)),
+    lambda axes, winograd, saved, x: (
+        _conv(axes, winograd, x, saved[1]),
+        _kernel_gradient(axes, winograd, x, saved[0]),
+    ),
 )
 _kernel_gradient.defvjp(
-    lambda axes, x, g: (_kernel_gradient(axes, x, g), (x, g)),
-    lambda axes, saved, kernel: (_input_gradient(axes, saved[1], kernel), _conv(axes, saved[0], kernel)),
+    lambda axes, winograd, x, g: (_kernel_gradient(axes, winograd, x, g), (x, g)),
+    lambda axes, winograd, saved, kernel: (
+        _input_gradient(axes, winograd, saved[1], kernel),
+        _conv(axes, winograd, saved[0], kernel),
+    ),
 )
 
 
@@ -198,7 +215,9 @@ class _Algorithm(NamedTuple):
     join: Callable[[list[jax.Array]], jax.Array]
 
 
-def _choose(axes: _Axes, shape: tuple[int, ...], kernel: jax.Array | jax.ShapeDtypeStruct) -> _Algorithm | None:
+def _choose(
+    axes: _Axes, winograd: bool, shape: tuple[int, ...], kernel: jax.Array | jax.ShapeDtypeStruct
+) -> _Algorithm | None:
     """The algorithm for an input of this shape; None for XLA's kernel."""
     kh, kw, channels, features = kernel.shape
     rows, columns = axes
@@ -209,7 +228,7 @@ def _choose(axes: _Axes, shape: tuple[int, ...], kernel: jax.Array | jax.ShapeDt
     if exchanged or kh * kw * channels <= 64 or (kh, kw) == (rows.stride, columns.stride) == (1, 1):
         return _patches(axes, shape[0])
     # Tiles waste much of a very small output; few channels make thin products.
-    worthwhile = min(rows.out, columns.out) >= 4 and channels >= 16 and features >= 16
+    worthwhile = winograd and min(rows.out, columns.out) >= 4 and channels >= 16 and features >= 16
     if worthwhile and {rows.blocks, columns.blocks} <= {2, 3}:
         return _winograd(axes, shape[0], _tile(axes, shape[0], channels, features))
     return None

@@ -94,6 +94,11 @@ def max_pool(x: jax.Array) -> jax.Array:
     return jnp.maximum(jnp.maximum(x[:, ::2, ::2], x[:, ::2, 1::2]), jnp.maximum(x[:, 1::2, ::2], x[:, 1::2, 1::2]))
 
 
+def average_pool(x: jax.Array) -> jax.Array:
+    """2x2 mean-pooling, [N, H, W, C] -> [N, H/2, W/2, C]; H and W are even."""
+    return (x[:, ::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, ::2] + x[:, 1::2, 1::2]) / 4
+
+
 def concatenate_label(latent: jax.Array, label: jax.Array | None, classes: int, dtype: DTYPE) -> jax.Array:
     """Appends a learned vector of the class to each latent; the latent alone where there are no classes."""
     if _check_label(label, classes) is None:

@@ -1,0 +1,174 @@
+"""Pictures in and out of files, of every kind that people have."""
+
+import io
+import json
+import os
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps
+
+from jaxgan.errors import UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+"""What can be written."""
+LEAST = 32
+"""The least width and height of a picture that style transfer can use."""
+
+
+def read(path: Path, size: int | None = None) -> tuple[np.ndarray, bytes | None]:
+    """Reads a picture as RGB: turned as its EXIF says, transparency over white, any depth, palette or CMYK.
+
+    Args:
+        path: the file.
+        size: what to bring its longer side to; None: leave it.
+
+    Returns:
+        float32 [H, W, 3] in 0..1, and the ICC profile that its colours are meant in, if it has one for RGB.
+
+    Raises:
+        UserError: there is no such file, it is no whole picture, or too small or narrow.
+    """
+    image = _open(path)
+    profile = image.info.get("icc_profile")
+    if image.mode == "CMYK" and profile:
+        image, profile = _from_cmyk(image, profile), None
+    if min(image.size) < LEAST:
+        raise UserError(f"{path}: {image.width} x {image.height} pixels: at least {LEAST} x {LEAST} are needed")
+    pixels = _rgb(image)
+    if size is not None:
+        scale = size / max(pixels.shape[:2])
+        height, width = (round(side * scale) for side in pixels.shape[:2])
+        if min(height, width) < LEAST:
+            raise UserError(
+                f"{path}: {image.width} x {image.height} pixels, {width} x {height} at size {size}: "
+                f"too narrow, at least {LEAST} x {LEAST} are needed; crop it or take a larger --size"
+            )
+        pixels = fit(pixels, (height, width))
+    # A profile for grey or CMYK says nothing about the RGB that we write.
+    return pixels, profile if profile and profile[16:20] == b"RGB " else None
+
+
+def read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """Reads a mask, white where a style belongs, and brings it to a height and width, float32 [H, W] in 0..1.
+
+    Raises:
+        UserError: as `read`, or its shape is not that of the content.
+    """
+    mask, _ = read(path)
+    height, width = mask.shape[:2]
+    if abs(width / height - size[1] / size[0]) > 0.02 * size[1] / size[0]:
+        raise UserError(
+            f"{path}: the mask is {width} x {height}, of another shape than the content, {size[1]} x {size[0]}"
+        )
+    return fit(mask, size).mean(axis=-1)
+
+
+def fit(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Brings a picture [H, W, 3] in 0..1 to a height and width, with antialiasing, in full precision."""
+    if pixels.shape[:2] == size:
+        return pixels
+    planes = [
+        Image.fromarray(np.ascontiguousarray(pixels[..., plane])).resize((size[1], size[0]), Image.Resampling.LANCZOS)
+        for plane in range(3)
+    ]
+    return np.clip(np.stack([np.asarray(plane) for plane in planes], axis=-1), 0, 1)
+
+
+def check_writable(path: Path, force: bool) -> None:
+    """Finds out, before the work, whether a picture can be written.
+
+    Raises:
+        UserError: its ending is unknown, it exists (and may not be overwritten), or its folder cannot be written.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"{path}: unknown ending {path.suffix or '(none)'}; one of {', '.join(SUFFIXES)}")
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder")
+    if path.parent.exists() and not path.parent.is_dir():
+        raise UserError(f"{path.parent}: is a file where a folder is needed")
+    if path.exists() and not force:
+        raise UserError(f"{path}: exists; give --force to overwrite it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"{path.parent}: cannot be written: {error.strerror or error}") from None
+
+
+def write(path: Path, pixels: np.ndarray, profile: bytes | None = None, settings: dict[str, Any] | None = None) -> None:
+    """Writes a picture, whole or not at all; the ending decides the format.
+
+    Args:
+        path: the file.
+        pixels: [H, W, 3] in 0..1.
+        profile: ICC profile to embed.
+        settings: what made it; embedded as JSON in a PNG's text "jaxgan" or a JPEG's comment.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    image = Image.fromarray(np.round(np.clip(np.asarray(pixels), 0, 1) * 255).astype(np.uint8))
+    image_format = Image.registered_extensions()[path.suffix.lower()]
+    keywords: dict[str, Any] = {} if profile is None else {"icc_profile": profile}
+    text = json.dumps(settings or {})
+    if image_format == "PNG":
+        from PIL.PngImagePlugin import PngInfo
+
+        keywords["pnginfo"] = PngInfo()
+        keywords["pnginfo"].add_text("jaxgan", text)
+    elif image_format in ("JPEG", "WEBP"):
+        keywords["quality"] = 95
+    if image_format == "JPEG":
+        keywords["comment"] = text.encode()
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        buffer = io.BytesIO()
+        image.save(buffer, image_format, **keywords)
+        partial.write_bytes(buffer.getvalue())
+        os.replace(partial, path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be written: {error}") from error
+
+
+def _open(path: Path) -> Image.Image:
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder where a picture is needed")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return ImageOps.exif_transpose(image)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise UserError(f"{path}: more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller first") from None
+    except Image.UnidentifiedImageError:
+        raise UserError(f"{path}: not a picture in a known format") from None
+    except (OSError, ValueError, SyntaxError) as error:
+        raise UserError(f"{path}: cannot be read as a picture: {error}; is it cut short?") from None
+
+
+def _from_cmyk(image: Image.Image, profile: bytes) -> Image.Image:
+    try:
+        target = ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, io.BytesIO(profile), target, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError):
+        return image  # A damaged profile: the plain formula will do.
+    return converted if converted is not None else image
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
+        grey = np.asarray(image, np.float32)
+        # Pillow gives 16-bit pictures in several modes, some of which do not say how many bits they hold.
+        limit = 65535 if image.mode != "F" or grey.max() > 255 else 255 if grey.max() > 1 else 1
+        return np.repeat(np.clip(grey / limit, 0, 1)[..., None], 3, axis=-1)
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
+    return np.asarray(image.convert("RGB"), np.float32) / 255
