@@ -2,46 +2,58 @@
 
     launch/local.sh python benchmarks/style_time.py [SIZE ...]     (PyTorch is in the extra `bench`)
     launch/local.sh python benchmarks/style_time.py --to-loss SIZE
+    launch/local.sh python benchmarks/style_time.py --same SIZE
     launch/local.sh python benchmarks/style_time.py --memory jaxgan|pytorch SIZE
+    launch/local.sh python benchmarks/style_time.py --growth
 
 The first prints for each size (256 and 512 if none is given) ms an iteration of Gatys with VGG16, relu1_1 to relu5_1,
 the ratio, our compile time, and GFLOP/s of the textbook algorithm's arithmetic. They take turns, several rounds; the
 fastest counts. The second prints the time to reach the loss that 500 of PyTorch's Adam iterations reach, for our
-stages and for PyTorch. The third prints the peak memory of a process that does two iterations.
+stages and for PyTorch. The third prints both programs' losses after 50 iterations from the same start. The fourth
+prints the peak memory of a process that does a few iterations; the last its growth over 1,000 iterations of L-BFGS.
 """
 
+import dataclasses
 import resource
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from jaxgan.style import transfer, vgg, weights
+import jaxgan
+from jaxgan.style import command, transfer, vgg, weights
+from jaxgan.style import pictures as files
 
 ROUNDS, ITERATIONS = 4, 3
 WEIGHTS = (1.0, 20.0, 10.0)
+ADAM = optax.adam(0.02, b2=0.99)  # PyTorch's side has the same.
 
 
 def pictures(size: int) -> tuple[np.ndarray, np.ndarray]:
-    y, x = np.mgrid[:size, :size].astype(np.float32) / size
-    noise = np.random.default_rng(0).uniform(-0.05, 0.05, (size, size, 3))
-    content = 0.5 + 0.3 * np.stack([np.sin(9 * x), np.cos(8 * y), np.sin(7 * (x + y))], axis=-1) + noise
-    style = 0.5 + 0.4 * np.stack([np.sin(70 * x * y), np.cos(90 * y), np.sin(60 * (x - y))], axis=-1) + noise
-    return content.astype(np.float32), style.astype(np.float32)
+    """The middle squares of the demonstration's pictures."""
+    found = []
+    for name in command.DEMO:
+        image, _ = files.read(Path(jaxgan.__path__[0]) / "assets" / "style" / name)
+        side = min(image.shape[:2])
+        top, left = ((n - side) // 2 for n in image.shape[:2])
+        found.append(files.fit(image[top : top + side, left : left + side], (size, size)))
+    return found[0], found[1]
 
 
-def options(stages: tuple[tuple[float, int], ...]) -> transfer.Options:
-    return transfer.Options(content_weight=WEIGHTS[0], style_weight=WEIGHTS[1], tv_weight=WEIGHTS[2], stages=stages)
+def options(stages: tuple[tuple[float, int], ...], optimizer: optax.GradientTransformation | None) -> transfer.Options:
+    return transfer.Options(
+        content_weight=WEIGHTS[0], style_weight=WEIGHTS[1], tv_weight=WEIGHTS[2], stages=stages, optimizer=optimizer
+    )
 
 
 def torch_side(size: int):
     import torch_style
     from safetensors.numpy import load_file
-
-    import jaxgan
 
     path = f"{jaxgan.__path__[0]}/assets/vgg/vgg16.safetensors"
     return torch_style.Gatys(load_file(path), *pictures(size), WEIGHTS, relative=True)
@@ -62,9 +74,10 @@ class Ours:
 
     def __init__(self, size: int) -> None:
         content, style = map(jnp.asarray, pictures(size))
-        self.options, self.network = options(((1.0, ITERATIONS),)), weights.load()
+        self.options, self.network = options(((1.0, ITERATIONS),), ADAM), weights.load()
         since = time.perf_counter()
-        self.targets = jax.block_until_ready(transfer.prepare(self.network, content, (style,), self.options, None, 1.0))
+        quick = self.network.using(winograd=False)  # as `stylize` does
+        self.targets = jax.block_until_ready(transfer.prepare(quick, content, (style,), self.options, None, 1.0))
         self.state = transfer.begin(content, (style,), self.options, jax.random.key(0), None, (size, size))
         self.prepare_seconds = time.perf_counter() - since
         since = time.perf_counter()
@@ -107,34 +120,50 @@ def to_loss(size: int, iterations: int = 500) -> None:
     for _ in range(iterations):
         value = sum(weight * part for weight, part in zip(WEIGHTS, theirs.step(), strict=True))
     their_seconds = time.perf_counter() - since
-    print(f"{size} px: PyTorch reaches {value:.4f} in {iterations} iterations, {their_seconds:.1f} s")
+    print(f"{size} px: PyTorch reaches {value:.4f} in {iterations} iterations, {their_seconds:.1f} s", flush=True)
     content, style = map(jnp.asarray, pictures(size))
-    ours = options(((0.25, 200), (0.5, 150), (1.0, iterations)))
-    reached: list[float] = []
-    clock = {"since": time.perf_counter(), "spent": 0.0, "compiling": 0.0, "owing": 0.0}
-    seen: set[tuple[int, ...]] = set()
+    for steps in (350, 500):  # The default recipe, and the same for longer.
+        spent: dict[tuple[int, ...], list[float]] = {}
+        clock = [time.perf_counter()]
 
-    def on_chunk(state: transfer.State, history: transfer.History) -> None:
-        seconds = time.perf_counter() - clock["since"]
-        # The first chunk at a size compiles; its ten iterations are charged at the speed of the next ten.
-        if state.image.shape in seen:
-            clock["spent"] += seconds * (2 if clock["owing"] else 1)
-            clock["compiling"] -= seconds * clock["owing"]
-        else:
-            clock["compiling"] += seconds
-        clock["owing"] = float(state.image.shape not in seen)
-        seen.add(state.image.shape)
-        if state.image.shape == content.shape and not reached and float(history["total"][-1]) <= value:
-            reached.append(clock["spent"])
-            raise StopIteration
-        clock["since"] = time.perf_counter()
+        def on_chunk(
+            state: transfer.State,
+            history: transfer.History,
+            spent: dict[tuple[int, ...], list[float]] = spent,
+            clock: list[float] = clock,
+        ) -> None:
+            jax.block_until_ready(state)
+            clock.append(time.perf_counter())
+            spent.setdefault(state.image.shape, []).append((clock[-1] - clock[-2]) / len(history["total"]))
 
-    try:
-        transfer.stylize(weights.load(), content, [style], ours, jax.random.key(0), chunk=10, on_chunk=on_chunk)
-        print("  ours does not reach it")
-    except StopIteration:
-        ratio = reached[0] / their_seconds
-        print(f"  ours in {reached[0]:.1f} s, ratio {ratio:.2f}, and {clock['compiling']:.1f} s to compile")
+        recipe = command.Style(size=size, steps=steps)._options((size, size))
+        _, history = transfer.stylize(
+            weights.load(), content, [style], recipe, jax.random.key(0), chunk=10, on_chunk=on_chunk
+        )
+        # The first chunk at a size compiles.
+        paces = [float(np.median(seconds[1:])) for seconds in spent.values()]
+        before = sum(pace * count for pace, (_, count) in zip(paces[:-1], recipe.stages[:-1], strict=True))
+        total = np.asarray(history["total"])[-recipe.stages[-1][1] :]
+        seconds = before + paces[-1] * len(total)
+        print(f"  jaxgan, {steps} iterations: {total[-1]:.4f} in {seconds:.1f} s", end="")
+        print(f" and {clock[-1] - clock[0] - seconds:.1f} s to prepare and compile; ", end="")
+        below = np.flatnonzero(total <= value)
+        if below.size:
+            seconds = before + paces[-1] * below[0]
+            print(f"PyTorch's loss after {seconds:.1f} s, ratio {seconds / their_seconds:.2f}")
+            return
+        print("PyTorch's loss not reached")
+
+
+def same(size: int) -> None:
+    theirs = torch_side(size)
+    values = np.array([theirs.step() for _ in range(51)])
+    content, style = map(jnp.asarray, pictures(size))
+    ours = dataclasses.replace(options(((1.0, 51),), ADAM), average=0.0)
+    _, history = transfer.stylize(weights.load(), content, [style], ours, jax.random.key(0))
+    for index, name in enumerate(("content", "style", "tv")):
+        found, wanted = float(history[name][50]), values[50, index]
+        print(f"  {name:8} after 50 iterations: jaxgan {found:.6f}, PyTorch {wanted:.6f}, {found / wanted - 1:+.2%}")
 
 
 def memory(side: str, size: int) -> None:
@@ -147,10 +176,28 @@ def memory(side: str, size: int) -> None:
     print(f"{side} at {size} px: peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
 
 
+def growth() -> None:
+    content, style = map(jnp.asarray, pictures(64))
+    lbfgs = dataclasses.replace(options(((1.0, 1000),), transfer.optimizer("lbfgs", 1000)), average=0.0)
+    done: list[float] = []
+
+    def on_chunk(state: transfer.State, history: transfer.History) -> None:
+        done.extend(np.asarray(history["total"]).tolist())
+        if len(done) in (100, 500, 1000):
+            resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+            print(f"  {len(done):5} iterations: {resident:.1f} MiB resident, loss {done[-1]:.4f}")
+
+    transfer.stylize(weights.load(), content, [style], lbfgs, jax.random.key(0), chunk=50, on_chunk=on_chunk)
+
+
 def main() -> None:
     arguments = sys.argv[1:]
     if arguments[:1] == ["--memory"]:
         memory(arguments[1], int(arguments[2]))
+    elif arguments[:1] == ["--same"]:
+        same(int(arguments[1]))
+    elif arguments[:1] == ["--growth"]:
+        growth()
     elif arguments[:1] == ["--to-loss"]:
         to_loss(int(arguments[1]))
     else:

@@ -81,7 +81,21 @@ def test_masks_colours_formats_and_sheets(files):
     left.point(lambda value: 255 - value).save(files / "right.png")
     common = [files / "content.png", files / "style.jpg", files / "content.png", *QUICK, "--steps", "2", "--quiet"]
     style(*common, "--mask", files / "left.png", files / "right.png", "--out", files / "a.jpg")
-    style(*common, "--blend", "1", "3", "--preserve-color", "match", "--out", files / "b.webp")
+    style(
+        *common,
+        "--blend",
+        "1",
+        "3",
+        "--preserve-color",
+        "match",
+        "--style-crop",
+        "0",
+        "0",
+        "0.8",
+        "1",
+        "--out",
+        files / "b.webp",
+    )
     style(
         *common[:2],
         *common[3:],
@@ -137,6 +151,10 @@ def test_bad_input_is_one_clear_line(files, capsys):
         ([content, paint, "--steps", "0"], "--steps must be at least 1, not 0"),
         ([content, paint, "--style-weight", "-1"], "--style-weight must be 0 or more"),
         ([content, paint, "--learning-rate", "nan"], "--learning-rate must be above 0, not nan"),
+        (
+            [content, paint, "--style-crop", "0", "0", "1.5", "1"],
+            "--style-crop: left < right and top < bottom, all in 0..1",
+        ),
         ([content, paint, "--optimizer", "adamw"], "--optimizer"),
         ([content, paint, "--init", files / "nothing.png"], "nothing.png: no such file"),
         ([content, paint, "--demo"], "--demo brings its own pictures"),
@@ -163,6 +181,8 @@ def test_every_kind_of_picture_is_read(tmp_path):
         return pictures.read(tmp_path / name)[0]
 
     np.testing.assert_allclose(read(image), wanted)
+    part, _ = pictures.read(tmp_path / "a.png", crop=(0.2, 0.0, 1.0, 0.9))
+    np.testing.assert_allclose(part, wanted[:36, 10:])
     turned = Image.Exif()
     turned[0x0112] = 6  # to be turned a quarter to the right
     np.testing.assert_allclose(read(image, exif=turned), np.rot90(wanted, -1))

@@ -31,7 +31,8 @@ def run(network, pictures, seed=0, **changes):
 
 def gatys(iterations):
     wanted = dict(zip(("content_weight", "style_weight", "tv_weight"), record_style.GATYS_WEIGHTS, strict=True))
-    return transfer.Options(**wanted, relative=False, average=0.0, stages=((1.0, iterations),))
+    adam = optax.adam(0.02, b2=0.99)
+    return transfer.Options(**wanted, relative=False, average=0.0, stages=((1.0, iterations),), optimizer=adam)
 
 
 def test_losses_and_gradients_of_gatys_equal_pytorchs():
@@ -69,7 +70,7 @@ def test_the_same_descent_as_gatys_in_pytorch():
 @pytest.mark.parametrize("init", ["content", "noise", "statistics"])
 @pytest.mark.parametrize("name", ["adam", "lbfgs", "sgd"])
 def test_every_start_and_optimiser_descends_and_repeats_itself(small, pictures, init, name):
-    changes = {"init": init, "optimizer": transfer.optimizer(name), "average": 0.5 if name == "adam" else 0.0}
+    changes = {"init": init, "optimizer": transfer.optimizer(name, 19), "average": 0.5 if name == "adam" else 0.0}
     image, history = run(small, pictures, **changes)
     again, _ = run(small, pictures, **changes)
     assert np.asarray(image).tobytes() == np.asarray(again).tobytes()
@@ -93,7 +94,9 @@ def test_any_optax_optimiser_and_a_start_from_a_picture(small, pictures):
 @pytest.mark.parametrize("name", ["adam", "lbfgs"])
 def test_nothing_is_compiled_again_within_a_scale(small, pictures, name):
     content, style = pictures
-    options = dataclasses.replace(TINY, optimizer=transfer.optimizer(name), stages=((0.5, 13), (1.0, 11)), tv_power=1)
+    options = dataclasses.replace(
+        TINY, optimizer=transfer.optimizer(name, 19), stages=((0.5, 13), (1.0, 11)), tv_power=1
+    )
     compiled, live, chunks = [], [], []
 
     def on_chunk(state, history):
@@ -146,7 +149,7 @@ def test_works_under_jit_and_many_weights_in_one_program(small, pictures):
     assert jnp.abs(many[0] - many[1]).mean() > 0.01
 
 
-@pytest.mark.parametrize("loss", [losses.GRAM, losses.WASSERSTEIN, losses.STATISTICS])
+@pytest.mark.parametrize("loss", [losses.GRAM, losses.WASSERSTEIN])
 def test_bands_equal_the_whole(small, loss):
     key, other = jax.random.split(jax.random.key(0))
     content, image = jax.random.uniform(key, (2, 203, 40, 3))
@@ -171,7 +174,7 @@ def test_gradient_of_the_objective_numerically(small, pictures):
     targets = transfer.prepare(small, content, (style,), TINY, None, 1.0)
     value = jax.jit(lambda x: transfer.objective(small, targets, TINY, x)[0])
     image = jax.random.uniform(jax.random.key(1), content.shape)
-    slope = jax.grad(value)(image)
+    slope = jax.jit(jax.grad(value))(image)
     # Along the gradient the value changes most, and stands out from float32's rounding.
     direction, step = slope / jnp.linalg.norm(slope), 0.05
     numeric = (value(image + step * direction) - value(image - step * direction)) / (2 * step)
@@ -184,7 +187,7 @@ def test_losses_mean_the_same_at_every_size(small):
     for repeats in (2, 4):
         picture, goal = (jnp.tile(part, (repeats, repeats, 1)) for part in (tile, other**2))
         targets = transfer.prepare(small, goal, (goal,), TINY, None, 1.0)
-        found.append(transfer.objective(small, targets, TINY, picture)[1])
+        found.append(jax.jit(transfer.objective)(small, targets, TINY, picture)[1])
     for name in ("content", "style", "tv"):  # Sums over positions would be four times as large.
         np.testing.assert_allclose(found[0][name], found[1][name], rtol=0.15, err_msg=name)
 
@@ -193,7 +196,7 @@ def test_features_of_nothing_have_a_relative_loss_of_one(small, pictures):
     content, style = pictures
     targets = transfer.prepare(small, content, (style,), TINY, None, 1.0)
     dark = dataclasses.replace(small, params=jax.tree.map(jnp.zeros_like, small.params))
-    parts = transfer.objective(dark, targets, TINY, content)[1]
+    parts = jax.jit(transfer.objective)(dark, targets, TINY, content)[1]
     np.testing.assert_allclose([parts["content"], parts["style"]], 1, rtol=1e-4)
 
 
@@ -229,10 +232,11 @@ def test_masks_give_each_region_its_style(small, pictures):
 def test_adams_moments_are_carried_up_and_lbfgs_starts_afresh(pictures):
     image = pictures[0]
     for name, carried in (("adam", True), ("lbfgs", False)):
-        options = dataclasses.replace(TINY, optimizer=transfer.optimizer(name))
+        options = dataclasses.replace(TINY, optimizer=transfer.optimizer(name, 19))
         state = transfer.begin(image, (image,), options, jax.random.key(0), None, (32, 40))
         full = jax.tree.map(lambda leaf: leaf + jnp.ones_like(leaf), state.optimizer)
         grown = transfer.enlarge(options, dataclasses.replace(state, optimizer=full), (64, 80))
+        assert options.optimizer
         fresh = options.optimizer.init(grown.image)
         assert jax.tree.map(jnp.shape, grown.optimizer) == jax.tree.map(jnp.shape, fresh)
         same = all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (grown.optimizer, fresh)), strict=True))

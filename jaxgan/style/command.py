@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jaxgan.style import transfer, vgg
 
 DEMO = (Path("chelsea.jpg"), Path("swirls.jpg"))
+_LEAST_SIDE = 160  # Below, too little of most contents is left to recognise, and the losses end higher, too.
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 
 
@@ -47,6 +48,8 @@ class Style:
     """How much of each style, where there are several; the same of each if not given."""
     style_scale: float = 1.0
     """The longer side of the style pictures relative to the result's: 2 gives strokes twice as large."""
+    style_crop: tuple[float, float, float, float] | None = None
+    """Use this part of the styles: left, top, right and bottom as fractions; 0 0 0.5 0.5 is the upper left quarter."""
     style_loss: Literal["gram", "wasserstein", "statistics"] = "gram"
     """How styles are compared."""
     init: str = "content"
@@ -54,11 +57,11 @@ class Style:
     optimizer: Literal["adam", "lbfgs", "sgd"] = "adam"
     """lbfgs takes two to three times as long an iteration; sgd has momentum."""
     learning_rate: float | None = None
-    """In pixels of 0..1; 0.02 for adam and 0.005 for sgd if not given."""
-    steps: int = 300
+    """In pixels of 0..1; 0.05 for adam and 0.005 for sgd if not given. Falls to a fiftieth over the last third."""
+    steps: int = 350
     """Iterations in all, as many at each scale."""
     scales: int = 3
-    """Sizes to go through, each half of the next; smaller ones that leave too few pixels are left out."""
+    """Sizes to go through, each half of the next; those whose shorter side is below 160 pixels are left out."""
     preserve_color: Literal["no", "luminance", "match"] = "no"
     """Keep the content's colours: its hues under the result's brightness, or the style's colours matched to it."""
     mask: tuple[Path, ...] = ()
@@ -113,7 +116,7 @@ class Style:
                 raise UserError(f"--demo brings its own pictures; leave out {self.pictures[0]}")
             folder = Path(str(resources.files("jaxgan") / "assets" / "style"))
             return dataclasses.replace(
-                self, demo=False, pictures=tuple(folder / name for name in DEMO), size=min(self.size, 256), scales=2
+                self, demo=False, pictures=tuple(folder / name for name in DEMO), size=min(self.size, 256)
             )._checked()
         if len(self.pictures) < 2:
             raise UserError("style: name a content and a style: jaxgan style CONTENT STYLE --out OUT (or --demo)")
@@ -127,6 +130,11 @@ class Style:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise UserError(f"--{name.replace('_', '-')} must be above 0, not {value}")
+        left, top, right, bottom = self.style_crop or (0, 0, 1, 1)
+        if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+            raise UserError(
+                f"--style-crop: left < right and top < bottom, all in 0..1, are needed, not {self.style_crop}"
+            )
         styles = len(self.pictures) - 1
         if self.blend and (len(self.blend) != styles or min(self.blend) < 0 or sum(self.blend) <= 0):
             raise UserError(f"--blend: {styles} weights are needed, one a style, 0 or more, not {list(self.blend)}")
@@ -145,9 +153,10 @@ class Style:
         image, profile = pictures.read(content, self.size)
         if square:
             image = _square(pictures.read(content)[0], self.size)
-        others = [pictures.read(style, round(self.size * self.style_scale))[0] for style in styles]
+        side = round(self.size * self.style_scale)
+        others = [pictures.read(style, side, self.style_crop)[0] for style in styles]
         if square:
-            others = [_square(other, round(self.size * self.style_scale)) for other in others]
+            others = [_square(other, side) for other in others]
         if self.preserve_color == "match":
             others = [np.asarray(colour.match_colours(jnp.asarray(other), jnp.asarray(image))) for other in others]
         masks = [pictures.read_mask(mask, image.shape[:2]) for mask in self.mask]
@@ -170,7 +179,7 @@ class Style:
         from jaxgan.style import losses, transfer
 
         fractions = [0.5**scale for scale in reversed(range(self.scales))]
-        fractions = [f for f in fractions if min(shape[:2]) * f >= 2 * transfer.LEAST or f == 1]
+        fractions = [f for f in fractions if min(shape[:2]) * f >= _LEAST_SIDE or f == 1]
         steps = [
             self.steps * (i + 1) // len(fractions) - self.steps * i // len(fractions) for i in range(len(fractions))
         ]
@@ -185,7 +194,7 @@ class Style:
             style_layers=tuple((name, 1.0) for name in self.style_layers),
             style_loss=getattr(losses, self.style_loss.upper()),
             init=init,
-            optimizer=transfer.optimizer(self.optimizer, self.learning_rate),
+            optimizer=transfer.optimizer(self.optimizer, self.steps, self.learning_rate),
             stages=tuple((f, n) for f, n in zip(fractions, steps, strict=True) if n),
             band_rows=256 if self.save_memory else 0,
         )

@@ -19,12 +19,15 @@ LEAST = 32
 """The least width and height of a picture that style transfer can use."""
 
 
-def read(path: Path, size: int | None = None) -> tuple[np.ndarray, bytes | None]:
+def read(
+    path: Path, size: int | None = None, crop: tuple[float, float, float, float] | None = None
+) -> tuple[np.ndarray, bytes | None]:
     """Reads a picture as RGB: turned as its EXIF says, transparency over white, any depth, palette or CMYK.
 
     Args:
         path: the file.
         size: what to bring its longer side to; None: leave it.
+        crop: the part to take before: left, top, right and bottom as fractions; None: all.
 
     Returns:
         float32 [H, W, 3] in 0..1, and the ICC profile that its colours are meant in, if it has one for RGB.
@@ -36,6 +39,9 @@ def read(path: Path, size: int | None = None) -> tuple[np.ndarray, bytes | None]
     profile = image.info.get("icc_profile")
     if image.mode == "CMYK" and profile:
         image, profile = _from_cmyk(image, profile), None
+    if crop is not None:
+        edges = [round(edge * side) for edge, side in zip(crop, image.size * 2, strict=True)]
+        image = image.crop((edges[0], edges[1], edges[2], edges[3]))
     if min(image.size) < LEAST:
         raise UserError(f"{path}: {image.width} x {image.height} pixels: at least {LEAST} x {LEAST} are needed")
     pixels = _rgb(image)

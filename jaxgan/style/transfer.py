@@ -29,8 +29,6 @@ History = dict[str, jax.Array]
 LEAST = 32
 """The least width and height of a stage: five blocks of the network halve it four times."""
 STYLE_LAYERS: Layers = tuple((f"relu{block}_1", 1.0) for block in range(1, 6))
-ADAM = optax.adam(0.02, b2=0.99)
-"""The default optimiser; pixels are in 0..1."""
 _WORTH_COMPILING = 5e6
 """Pixels, times iterations, from which on Winograd's algorithm saves more time than it takes to compile."""
 
@@ -58,7 +56,8 @@ class Options:
             features. False gives the losses of Gatys et al.
         tv_power: 1 or 2, see `losses.total_variation`.
         init: what to start from: the content, uniform noise, or noise with the colours of the style.
-        optimizer: any Optax transformation, line searches included.
+        optimizer: any Optax transformation, line searches included; give the same object each time, so that compiled
+            programs are found again. None: `optimizer("adam", ...)`.
         stages: (size as a fraction of the content's, iterations), from small to large.
         band_rows: evaluate the network in bands of so many rows (a multiple of 32), one after another, in the memory
             of one; the result is the same. 0: all at once.
@@ -76,10 +75,8 @@ class Options:
     relative: bool = dataclasses.field(default=True, metadata=_STATIC)
     tv_power: int = dataclasses.field(default=2, metadata=_STATIC)
     init: Literal["content", "noise", "statistics"] = dataclasses.field(default="content", metadata=_STATIC)
-    optimizer: optax.GradientTransformation = dataclasses.field(default=ADAM, metadata=_STATIC)
-    stages: tuple[tuple[float, int], ...] = dataclasses.field(
-        default=((0.25, 200), (0.5, 150), (1.0, 100)), metadata=_STATIC
-    )
+    optimizer: optax.GradientTransformation | None = dataclasses.field(default=None, metadata=_STATIC)
+    stages: tuple[tuple[float, int], ...] = dataclasses.field(default=((0.5, 175), (1.0, 175)), metadata=_STATIC)
     band_rows: int = dataclasses.field(default=0, metadata=_STATIC)
     rows: jax.sharding.NamedSharding | None = dataclasses.field(default=None, metadata=_STATIC)
 
@@ -180,26 +177,38 @@ def stylize(
 
 @functools.cache
 def optimizer(
-    name: Literal["adam", "lbfgs", "sgd"], learning_rate: float | None = None
+    name: Literal["adam", "lbfgs", "sgd"], iterations: int, learning_rate: float | None = None
 ) -> optax.GradientTransformation:
     """An optimiser by name; the same object at each call, so that programs compiled with it are found again.
 
     Args:
         name: "sgd" has momentum 0.9 and divides gradients by their root mean square, so that its learning rate, as
             Adam's, is a change of pixels and means the same at every size and weight.
-        learning_rate: by default 0.02 for Adam, 0.005 for SGD; 1, times what the line search finds, for L-BFGS.
+        iterations: of all stages together. Over the last third of them the learning rate falls to a fiftieth: large
+            steps get there sooner, small ones settle. L-BFGS searches for its own steps.
+        learning_rate: by default 0.05 for Adam, 0.005 for SGD; 1, times what the line search finds, for L-BFGS.
     """
-    if name == "adam":
-        return ADAM if learning_rate is None else optax.adam(learning_rate, b2=0.99)
     if name == "lbfgs":
         return optax.lbfgs(learning_rate)
+    rate = learning_rate or {"adam": 0.05, "sgd": 0.005}[name]
+    third = max(iterations // 3, 1)
+    schedule = optax.join_schedules(
+        [optax.constant_schedule(rate), optax.linear_schedule(rate, rate / 50, third)], [iterations - third]
+    )
+    if name == "adam":
+        return optax.adam(schedule, b2=0.99)
 
     def normalize(gradient: Any, _: Any) -> Any:
         return gradient / (jnp.sqrt(jnp.mean(jnp.square(gradient))) + 1e-12)
 
-    return optax.chain(
-        optax.stateless(normalize), optax.sgd(0.005 if learning_rate is None else learning_rate, momentum=0.9)
-    )
+    return optax.chain(optax.stateless(normalize), optax.sgd(schedule, momentum=0.9))
+
+
+def _optimizer(options: Options) -> optax.GradientTransformationExtraArgs:
+    chosen = options.optimizer
+    if chosen is None:
+        chosen = optimizer("adam", sum(iterations for _, iterations in options.stages))
+    return optax.with_extra_args_support(chosen)
 
 
 def stage_size(shape: tuple[int, ...], fraction: float) -> tuple[int, int]:
@@ -269,7 +278,7 @@ def begin(
         values, vectors = jnp.linalg.eigh(losses.gram(pixels - mean))
         noise = jax.random.normal(key, (*size, 3)) * jnp.sqrt(jnp.maximum(values, 0))
         image = jnp.clip(mean + noise @ vectors.T, 0, 1)
-    return _fresh(image, options.optimizer.init(image))
+    return _fresh(image, _optimizer(options).init(image))
 
 
 @functools.partial(jax.jit, static_argnames="size")
@@ -280,7 +289,7 @@ def enlarge(options: Options, state: State, size: tuple[int, int]) -> State:
     """
     shape = state.image.shape
     image = resize(picture(state), size)
-    fresh = options.optimizer.init(image)
+    fresh = _optimizer(options).init(image)
     pairs = zip(jax.tree.leaves(state.optimizer), jax.tree.leaves(fresh), strict=True)
     if not all(old.shape in (shape, ()) for old, _ in pairs):
         return _fresh(image, fresh)
@@ -309,7 +318,7 @@ def iterate(
     Returns:
         The state, and the losses [limit] before each update; those beyond `count` are 0.
     """
-    optimizer = optax.with_extra_args_support(options.optimizer)
+    optimizer = _optimizer(options)
 
     def total(image: jax.Array) -> jax.Array:
         return objective(network, targets, options, image)[0]
