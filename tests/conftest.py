@@ -16,15 +16,15 @@ def key():
     return jax.random.key(0)
 
 
-def small_network(widths=(8, 8, 16)):
+def small_network():
     from jaxgan.style import vgg
 
     random, params, channels = np.random.default_rng(0), {}, 3
-    for name, width in zip(("conv1_1", "conv1_2", "conv2_1", "conv3_1"), widths[:1] + widths, strict=True):
+    for name, width in {"conv1_1": 8, "conv1_2": 8, "conv2_1": 8, "conv3_1": 16}.items():
         kernel = random.normal(size=(3, 3, channels, width)) * (2 / (9 * channels)) ** 0.5
         params[name] = {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.zeros(width)}
         channels = width
-    return vgg.Network(vgg.VGG(blocks=(2, 1, 1), widths=widths), params)
+    return vgg.Network(vgg.VGG(blocks=(2, 1, 1), widths=(8, 8, 16)), params)
 
 
 @pytest.fixture(scope="session")
