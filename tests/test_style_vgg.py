@@ -99,9 +99,10 @@ def test_remat_and_bfloat16_change_little(small):
     image = jax.random.uniform(jax.random.key(0), (1, 32, 32, 3))
 
     def gradient(network):
-        return jax.grad(lambda x: jnp.sum(jnp.square(network.features(x, ["relu3_1"])["relu3_1"].astype(x.dtype))))(
-            image
-        )
+        def energy(x):
+            return jnp.sum(jnp.square(network.features(x, ["relu3_1"])["relu3_1"].astype(x.dtype)))
+
+        return jax.jit(jax.grad(energy))(image)
 
     exact = gradient(small)
     np.testing.assert_allclose(gradient(small.using(remat=True)), exact, rtol=1e-4, atol=1e-6)
