@@ -106,19 +106,12 @@ def torch_samples(config: cfg.Config) -> np.ndarray:
 
     torch.manual_seed(config.seed)
     source = ArraySource(load_mnist()[0], None, config.batch_size, config.seed)
-    if isinstance(config.generator, cfg.DCGANGenerator):
-        pair = torch_gan.dcgan_pair(config, 28, 1)
-    else:
-        pair = torch_gan.mlp_pair(config.latent_size, 784, config.generator.widths)
+    pair = torch_gan.pair(config, (28, 28, 1))
     step = torch_gan.make_step(config, *pair)
     since = time.perf_counter()
     for index in range(config.steps):
         real = torch.from_numpy(source.images[source[index]].astype(np.float32) / 127.5 - 1)
-        if isinstance(config.generator, cfg.DCGANGenerator):
-            real = real.permute(0, 3, 1, 2).to(memory_format=torch.channels_last)
-        else:
-            real = real.reshape(len(real), -1)
-        step(real)
+        step(torch_gan.layout(config, real))
     print(f"PyTorch: {config.steps} steps in {time.perf_counter() - since:.0f} s")
     generator = pair[0].eval()
     with torch.no_grad():

@@ -81,14 +81,8 @@ def torch_runs(config: cfg.Config, shape: tuple[int, int, int], steps: int) -> d
     runs: dict[str, Callable[[], None]] = {}
     for name in ("eager", "compiled"):
         torch.manual_seed(0)
-        if isinstance(config.generator, cfg.DCGANGenerator):
-            pair = torch_gan.dcgan_pair(config, shape[0], shape[2])
-            real = torch.rand(config.batch_size, shape[2], shape[0], shape[1]) * 2 - 1
-            real = real.to(memory_format=torch.channels_last)
-        else:
-            pixels = shape[0] * shape[1] * shape[2]
-            pair = torch_gan.mlp_pair(config.latent_size, pixels, config.generator.widths)
-            real = torch.rand(config.batch_size, pixels) * 2 - 1
+        pair = torch_gan.pair(config, shape)
+        real = torch_gan.layout(config, torch.rand(config.batch_size, *shape) * 2 - 1)
         if name == "compiled":
             pair[0].compile()
             pair[1].compile()

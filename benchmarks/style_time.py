@@ -36,13 +36,9 @@ ADAM = optax.adam(0.02, b2=0.99)  # PyTorch's side has the same.
 
 def pictures(size: int) -> tuple[np.ndarray, np.ndarray]:
     """The middle squares of the demonstration's pictures."""
-    found = []
-    for name in command.DEMO:
-        image, _ = files.read(Path(jaxgan.__path__[0]) / "assets" / "style" / name)
-        side = min(image.shape[:2])
-        top, left = ((n - side) // 2 for n in image.shape[:2])
-        found.append(files.fit(image[top : top + side, left : left + side], (size, size)))
-    return found[0], found[1]
+    folder = Path(jaxgan.__path__[0]) / "assets" / "style"
+    content, style = (command._square(files.read(folder / name)[0], size) for name in command.DEMO)
+    return content, style
 
 
 def options(stages: tuple[tuple[float, int], ...], optimizer: optax.GradientTransformation | None) -> transfer.Options:
@@ -122,7 +118,7 @@ def to_loss(size: int, iterations: int = 500) -> None:
     their_seconds = time.perf_counter() - since
     print(f"{size} px: PyTorch reaches {value:.4f} in {iterations} iterations, {their_seconds:.1f} s", flush=True)
     content, style = map(jnp.asarray, pictures(size))
-    for steps, rate in ((350, None), (500, 0.05)):  # The default recipe, and one in more of a hurry.
+    for steps, rate in ((350, None), (450, 0.05)):  # The default recipe, and one in more of a hurry.
         spent: dict[tuple[int, ...], list[float]] = {}
         clock = [time.perf_counter()]
 

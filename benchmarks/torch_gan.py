@@ -64,6 +64,20 @@ class DCGANDiscriminator(nn.Module):
         return self.rest(image)[:, 0]
 
 
+def pair(config: cfg.Config, shape: tuple[int, int, int]) -> tuple[nn.Module, nn.Module]:
+    """A config's generator and discriminator, for pictures of a shape (H, W, C)."""
+    if isinstance(config.generator, cfg.DCGANGenerator):
+        return dcgan_pair(config, shape[0], shape[2])
+    return mlp_pair(config.latent_size, shape[0] * shape[1] * shape[2], config.generator.widths)
+
+
+def layout(config: cfg.Config, images: torch.Tensor) -> torch.Tensor:
+    """Pictures [N, H, W, C] as a config's pair takes them: flat, or [N, C, H, W] with channels last."""
+    if isinstance(config.generator, cfg.DCGANGenerator):
+        return images.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+    return images.flatten(1)
+
+
 def mlp_pair(latent_size: int, pixels: int, widths: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
     """The fully connected pair on flat pictures; the discriminator has the widths in reverse."""
 

@@ -8,16 +8,8 @@ classifier is sure of 98 %, and sees the digit that was asked for in 99 %: label
 benchmarks/mnist_judge.py.
 """
 
-from jaxgan.config import Config, DCGANDiscriminator, DCGANGenerator
+import dataclasses
 
-config = Config(
-    generator=DCGANGenerator(width=32, learning_rate=1e-3),
-    discriminator=DCGANDiscriminator(width=32, learning_rate=1e-3, features=128, norm="none"),
-    conditional=True,
-    r1=2.0,
-    latent_size=64,
-    batch_size=64,
-    steps=6000,
-    sample_every=500,
-    checkpoint_every=1000,
-)
+from jaxgan.config import load
+
+config = dataclasses.replace(load("mnist_dcgan")[1], conditional=True, steps=6000)

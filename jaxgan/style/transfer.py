@@ -155,9 +155,9 @@ def stylize(
     """
     _check(network, content, styles, options, masks, start)
     state, histories = None, []
+    quick = network.using(winograd=False)
     for fraction, iterations in options.stages:
         size = stage_size(content.shape, fraction)
-        quick = network.using(winograd=False)
         targets = prepare(quick, content, tuple(styles), options, masks, fraction)
         if state is None:
             state = begin(content, tuple(styles), options, key, start, size)
