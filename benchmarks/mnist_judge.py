@@ -10,7 +10,6 @@ generator covers them. MNIST's own test set is judged too, as the ceiling. --tor
 """
 
 import argparse
-import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -138,7 +137,7 @@ def main() -> None:
         ("moving average", trained.state.ema),
         ("last step", {"params": generator.params, **generator.stats}),
     ):
-        drawn = sampling.pictures(trained.game, dataclasses.replace(trained.state, ema=weights), latent, label)
+        drawn = sampling.pictures(trained.game, weights, latent, label)
         report(f"jaxgan, step {int(trained.state.step)}, {name}", variables, drawn)
         if asked is not None:
             obeyed = (probabilities(variables, drawn).argmax(axis=1) == asked).mean()

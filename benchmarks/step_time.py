@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan import build, train_step, training
+from jaxgan import build, parallel, run, train_step, training
 from jaxgan import config as cfg
 from jaxgan.data import ArraySource
 
@@ -51,12 +51,13 @@ def jax_runs(config: cfg.Config, shape: tuple[int, int, int], steps: int) -> tup
     source = ArraySource(images, None, config.batch_size, 0)
     game = build.game(config, shape, 0)
     key = jax.random.key(0)
-    state = training.start(game, source, key)
+    placement = parallel.place()
+    state = run.initial_state(config, game, source, placement)
     since = time.perf_counter()
-    compiled = training.compile_steps(game, source, state, key)
+    compiled = training.compile_steps(placement, game, source, state, key)
     compile_seconds = time.perf_counter() - since
-    resident = jax.device_put(source.resident)
-    items = jax.device_put(training.gather_items(source, 0, steps))
+    resident = parallel.put_everywhere(placement, source.resident)
+    items = parallel.put_items(placement, training.gather_items(source, 0, steps))
     alone = jax.jit(functools.partial(train_step.train_step, game), donate_argnums=0)
     batch = jax.jit(source.batch)(resident, items[0])
     states = {"loop": state, "alone": jax.tree.map(jnp.copy, state)}

@@ -9,32 +9,38 @@ from jaxgan.models import dcgan, mlp
 from jaxgan.train_step import Game
 
 
-def source(config: cfg.Config) -> Source:
-    """The data of an experiment."""
+def source(config: cfg.Config, part: tuple[int, int] = (0, 1)) -> Source:
+    """The data of an experiment.
+
+    Args:
+        config: the experiment.
+        part: which block of every batch this process feeds, and of how many.
+    """
     images, labels = load_mnist()
     batch_size = config.batch_size * config.discriminator_updates
-    return ArraySource(images, labels if config.conditional else None, batch_size, config.seed)
+    return ArraySource(images, labels if config.conditional else None, batch_size, config.seed, *part)
 
 
-def game(config: cfg.Config, shape: tuple[int, int, int], classes: int) -> Game:
+def game(config: cfg.Config, shape: tuple[int, int, int], classes: int, axis: str | None = None) -> Game:
     """The game of an experiment.
 
     Args:
         config: the experiment.
         shape: shape of one image (height, width, channels).
         classes: number of labels; 0 if there are none.
+        axis: the mapped axis over which batches are split (see `Game.axis`).
     """
     dtype = jnp.dtype(config.precision)
     match config.generator:
         case cfg.MLPGenerator(widths=widths):
             generator = mlp.Generator(shape, widths, classes, dtype)
         case cfg.DCGANGenerator(width=width, upsampling=upsampling):
-            generator = dcgan.Generator(shape[0], shape[2], width, upsampling, classes, dtype)
+            generator = dcgan.Generator(shape[0], shape[2], width, upsampling, classes, dtype, axis)
     match config.discriminator:
-        case cfg.MLPDiscriminator(widths=widths):
-            discriminator = mlp.Discriminator(widths, classes, dtype)
-        case cfg.DCGANDiscriminator(width=width, downsampling=downsampling, features=features, norm=norm):
-            discriminator = dcgan.Discriminator(width, downsampling, features, norm, classes, dtype)
+        case cfg.MLPDiscriminator(widths=widths, dropout=dropout):
+            discriminator = mlp.Discriminator(widths, dropout, classes, dtype, axis)
+        case cfg.DCGANDiscriminator(width=width, downsampling=downsampling, features=features, norm=norm, dropout=dropout):
+            discriminator = dcgan.Discriminator(width, downsampling, features, norm, dropout, classes, dtype, axis)
     return Game(
         generator,
         discriminator,
@@ -44,6 +50,8 @@ def game(config: cfg.Config, shape: tuple[int, int, int], classes: int) -> Game:
         r1=config.r1,
         discriminator_updates=config.discriminator_updates,
         ema_decay=config.ema_decay,
+        accumulate=config.accumulate,
+        axis=axis,
     )
 
 

@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -67,6 +67,23 @@ class Train:
     """Show the resolved config, shapes, parameters, FLOPs and memory of a step, and stop."""
     quiet: bool = False
     """Show nothing but the closing line."""
+    parallel: Literal["jit", "shard_map", "pmap"] = "jit"
+    """How the step is put on several devices; the result is the same."""
+    shard_model: int = 1
+    """Split large parameters and their moments over so many devices (with jit), where they outgrow one."""
+    distributed: bool = False
+    """Take part in a training of several processes: Cloud TPU, Slurm and Open MPI tell which, otherwise the next three
+    options do, or JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID. All processes see the same --out."""
+    coordinator: str | None = None
+    """HOST:PORT at which process 0 waits for the others."""
+    processes: int | None = None
+    """How many processes there are."""
+    process: int | None = None
+    """Which of them this is, from 0."""
+    timeout: int = 60
+    """Seconds of silence after which a process counts as dead; the others then end, with an error."""
+    profile: str | None = None
+    """A:B writes a jax.profiler trace of steps A to B to the run's directory, for TensorBoard or Perfetto."""
 
 
 def _train(arguments: list[str]) -> None:
@@ -85,12 +102,27 @@ def _train(arguments: list[str]) -> None:
     options = _parse(Train, "jaxgan train", arguments, default=Train(target, config, out))
     config = cfg.validate(options.config, "command line")
     assert options.out is not None
+    profile = _steps(options.profile)
     if options.dry_run:
         _dry_run(config)
         return
+    from jaxgan import parallel
     from jaxgan.training import train
 
-    train(config, options.out, options.quiet)
+    if options.distributed:
+        parallel.connect(options.coordinator, options.processes, options.process, options.timeout)
+    placement = parallel.place(options.parallel, options.shard_model)
+    train(config, options.out, options.quiet, placement, profile)
+
+
+def _steps(text: str | None) -> tuple[int, int] | None:
+    """Reads "A:B"."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+):(\d+)", text)
+    if not found or int(found[1]) >= int(found[2]):
+        raise UserError(f"--profile: must be A:B, steps with A < B, not {text}")
+    return int(found[1]), int(found[2])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +147,7 @@ class Sample:
         from jaxgan.monitor import images
 
         trained, latent, label = _latents(self.run, self.count, self.seed, self.label, self.truncation)
-        pictures = sampling.pictures(trained.game, trained.state, latent, label)
+        pictures = sampling.pictures(trained.game, trained.state.ema, latent, label)
         out = self.out or self.run / "samples.png"
         if out.suffix:
             _check_suffix(out, images.PICTURES)
@@ -159,7 +191,7 @@ class Interpolate:
         trained, latent, _ = _latents(self.run, self.count, self.seed, self.label, self.truncation)
         latent = sampling.walk(latent, self.frames)
         label = jnp.full(len(latent), self.label or 0) if trained.classes else None
-        pictures = sampling.pictures(trained.game, trained.state, latent, label)
+        pictures = sampling.pictures(trained.game, trained.state.ema, latent, label)
         if out.suffix in images.ANIMATIONS:
             images.save_animation(out, [images.grid(p[None], 1, gap=0, least_width=256) for p in pictures])
         else:
@@ -296,11 +328,11 @@ def _size(params: Any) -> int:
 def _dry_run(config: cfg.Config) -> None:
     import jax
 
-    from jaxgan import build, run, train_step
+    from jaxgan import build, parallel, run, train_step
 
     source = build.source(config)
     game = build.game(config, source.shape, source.classes)
-    state = run.abstract_state(config, game, source)
+    state = run.abstract_state(config, game, source, parallel.place(devices=jax.devices()[:1]))
     batch = jax.eval_shape(source.batch, source.resident, source[0])
     print(cfg.to_json(config), end="")
     for name, leaf in batch.items():

@@ -53,6 +53,8 @@ class MLPDiscriminator(Adam):
     kind: tyro.conf.Suppress[Literal["mlp"]] = "mlp"
     widths: tuple[PositiveInt, ...] = (1024, 512, 256)
     """Units of each hidden layer."""
+    dropout: Rate = 0.0
+    """Share of each hidden layer's units to drop: a weaker, less certain discriminator."""
 
 
 @_no_others
@@ -81,6 +83,8 @@ class DCGANDiscriminator(Adam):
     """Length of a fully connected feature vector before the classifier; 0 for none."""
     norm: Literal["batch", "none"] = "batch"
     """Batch normalisation as in the paper, or none: classes are covered sooner."""
+    dropout: Rate = 0.0
+    """Share of each hidden layer's features to drop: a weaker, less certain discriminator."""
 
 
 @_no_others
@@ -102,6 +106,9 @@ class Config:
     """Real examples a discriminator update, and fakes."""
     discriminator_updates: PositiveInt = 1
     """Updates of the discriminator for each update of the generator."""
+    accumulate: PositiveInt = 1
+    """Deal every batch into so many parts, computed one after another in the memory of one; batch normalisation sees
+    each part by itself, otherwise the update is the same."""
     r1: pydantic.NonNegativeFloat = 0.0
     """Weight of the R1 penalty, which keeps the discriminator smooth around the data (arXiv 1801.04406); 0 for none."""
     ema_decay: Rate = 0.999

@@ -10,16 +10,17 @@ losses.png          both losses and the discriminator's opinions
 
 import contextlib
 import dataclasses
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
 import filelock
 import jax
+import jax.numpy as jnp
 
-from jaxgan import build, checkpoint, train_step
+from jaxgan import build, checkpoint, parallel, train_step
 from jaxgan import config as cfg
+from jaxgan.data import Source
 from jaxgan.errors import UserError
 
 
@@ -101,19 +102,35 @@ def read(run: Path) -> Trained:
     config = read_config(run)
     source = build.source(config)
     game = build.game(config, source.shape, source.classes)
-    restored = checkpoint.restore(run, config, abstract_state(config, game, source))
+    placement = parallel.place(devices=jax.local_devices()[:1])
+    restored = checkpoint.restore(run, config, abstract_state(config, game, source, placement))
     if restored is None:
         raise UserError(f"{run}: has no checkpoint yet; let it train for {config.checkpoint_every} steps")
     return Trained(config, game, restored.state, source.shape, source.classes, restored.unreadable)
 
 
-def abstract_state(config: cfg.Config, game: train_step.Game, source: Any) -> train_step.TrainState:
+def initial_state(
+    config: cfg.Config, game: train_step.Game, source: Source, placement: parallel.Placement
+) -> train_step.TrainState:
+    """A run's state before the first step, made where it belongs."""
+    init = functools.partial(_init, config, game, source)
+    shardings = parallel.shard_state(placement, jax.eval_shape(init))
+    return jax.jit(init, out_shardings=shardings)()
+
+
+def abstract_state(
+    config: cfg.Config, game: train_step.Game, source: Source, placement: parallel.Placement
+) -> train_step.TrainState:
     """Shapes, dtypes and placement of a run's state, without computing it."""
+    state = jax.eval_shape(functools.partial(_init, config, game, source))
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        state,
+        parallel.shard_state(placement, state),
+    )
+
+
+def _init(config: cfg.Config, game: train_step.Game, source: Source) -> train_step.TrainState:
     batch = jax.eval_shape(source.batch, source.resident, source[0])
-    state = jax.eval_shape(lambda: train_step.init(game, _zeros(batch), jax.random.key(config.seed)))
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), state)
-
-
-def _zeros(batch: Any) -> Any:
-    return jax.tree.map(lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), batch)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), batch)
+    return train_step.init(game, zeros, jax.random.key(config.seed))

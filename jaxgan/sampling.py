@@ -33,9 +33,9 @@ def draw_latents(key: jax.Array, count: int, size: int, truncation: float | None
 
 
 def pictures(
-    game: train_step.Game, state: train_step.TrainState, latent: jax.Array, label: jax.Array | None = None
+    game: train_step.Game, variables: Any, latent: jax.Array, label: jax.Array | None = None
 ) -> np.ndarray:
-    """Runs the averaged generator on latents [N, size] (and labels int32 [N]), a batch at a time.
+    """Runs a generator with its variables, as a rule `state.ema`, on latents [N, size] (and labels int32 [N]), a batch at a time.
 
     Returns:
         uint8 [N, H, W, C].
@@ -45,12 +45,12 @@ def pictures(
     for begin in range(0, count, _BATCH):
         # The last batch is filled up with repeats, so that one shape is compiled.
         index = jnp.arange(begin, begin + min(_BATCH, count)) % count
-        part = _generate(game, state.ema, latent[index], None if label is None else label[index])
+        part = _generate(game, variables, latent[index], None if label is None else label[index])
         parts.append(images.to_uint8(np.asarray(part)))
     return np.concatenate(parts)[:count]
 
 
-def fixed_sheet(game: train_step.Game, state: train_step.TrainState, classes: int, key: jax.Array) -> np.ndarray:
+def fixed_sheet(game: train_step.Game, variables: Any, classes: int, key: jax.Array) -> np.ndarray:
     """A sheet of samples of the same latents at every call: 8 x 8, or for a conditional game a column a class.
 
     Returns:
@@ -60,7 +60,7 @@ def fixed_sheet(game: train_step.Game, state: train_step.TrainState, classes: in
     count = 8 * columns
     label = jnp.arange(count) % columns if classes else None
     latent = train_step.latents(train_step.stream(key, "samples"), count, game.latent_size)
-    return images.grid(pictures(game, state, latent, label), columns)
+    return images.grid(pictures(game, variables, latent, label), columns)
 
 
 def walk(latent: jax.Array, frames: int) -> jax.Array:
@@ -98,5 +98,5 @@ def slerp(start: jax.Array, end: jax.Array, share: jax.Array) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _generate(game: train_step.Game, ema: Any, latent: jax.Array, label: jax.Array | None) -> jax.Array:
-    return train_step.generate(game, ema, latent, label)
+def _generate(game: train_step.Game, variables: Any, latent: jax.Array, label: jax.Array | None) -> jax.Array:
+    return train_step.generate(game, variables, latent, label)

@@ -5,7 +5,8 @@
     state, metrics = train_step(game, state, batch, key)
 
 `game` is static (hashable), everything else is a pytree; nothing here reads or writes anything else. All functions
-work under `jit`, `vmap` and `lax.scan`. A step is two updates, in this order:
+work under `jit`, `vmap` and `lax.scan`, and under `shard_map` and `pmap` with a batch split over `game.axis`. A step is
+two updates, in this order:
 
 1. the discriminator's, with the generator frozen: real examples towards 1, fakes towards 0;
 2. the generator's, through the frozen and *already updated* discriminator: its fakes towards 1.
@@ -22,11 +23,12 @@ import functools
 import operator
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.experimental.shard_alike import shard_alike
 
 from jaxgan import losses
 
@@ -68,6 +70,11 @@ class Game:
         discriminator_updates: updates of the discriminator in a step, each with its own equal share of the batch and
             its own fakes, before the one update of the generator.
         ema_decay: decay of the moving average of the generator, 0 <= decay < 1. The average is used for sampling.
+        accumulate: parts into which the batch of every update is dealt; they are computed one after another, in the
+            memory of one, and their gradients averaged: the same update as that of the whole batch, except that batch
+            normalisation sees each part by itself.
+        axis: the mapped axis (of `shard_map` or `pmap`) over whose devices the batch is split into equal blocks. None
+            under `jit`, where arrays are global however they are placed.
     """
 
     generator: Network
@@ -79,6 +86,8 @@ class Game:
     r1: float = 0.0
     discriminator_updates: int = 1
     ema_decay: float = 0.999
+    accumulate: int = 1
+    axis: str | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -163,11 +172,14 @@ def train_step(game: Game, state: TrainState, batch: Batch, key: jax.Array) -> t
     key = jax.random.fold_in(key, state.step)
     *earlier, last = _deal(batch, game.discriminator_updates)
     for index, hand in enumerate(earlier):
-        fake, _, _ = _forward_generator(game, state.generator, hand, jax.random.fold_in(key, index + 1))
-        state, _ = _update_discriminator(game, state, hand, fake, jax.random.fold_in(key, index + 1))
-    fake, pullback, stats = _forward_generator(game, state.generator, last, key)
-    state, discriminator_metrics = _update_discriminator(game, state, last, fake, key)
-    state, generator_metrics = _update_generator(game, state, last, fake, pullback, stats, key)
+        state, _ = _update_discriminator(game, state, _indexed(game, hand), jax.random.fold_in(key, index + 1))
+    last = _indexed(game, last)
+    # Kept for both updates, unless the batch is dealt into parts because there is no room for the whole.
+    generated = None
+    if game.accumulate == 1:
+        generated = _generate(game, state.generator, state.generator.stats, last, key, key)
+    state, discriminator_metrics = _update_discriminator(game, state, last, key, generated)
+    state, generator_metrics = _update_generator(game, state, last, key, generated)
     return state, {**discriminator_metrics, **generator_metrics}
 
 
@@ -176,9 +188,7 @@ def discriminator_step(game: Game, state: TrainState, batch: Batch, key: jax.Arr
 
     Args and returns as for `train_step`; the metrics are the discriminator's.
     """
-    key = jax.random.fold_in(key, state.step)
-    fake, _, _ = _forward_generator(game, state.generator, batch, key)
-    return _update_discriminator(game, state, batch, fake, key)
+    return _update_discriminator(game, state, _indexed(game, batch), jax.random.fold_in(key, state.step))
 
 
 def generator_step(game: Game, state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
@@ -187,9 +197,7 @@ def generator_step(game: Game, state: TrainState, batch: Batch, key: jax.Array) 
     Args and returns as for `train_step`; the metrics are the generator's. The real examples are used only by losses
     that compare fakes with them, and for their number and labels.
     """
-    key = jax.random.fold_in(key, state.step)
-    fake, pullback, stats = _forward_generator(game, state.generator, batch, key)
-    return _update_generator(game, state, batch, fake, pullback, stats, key)
+    return _update_generator(game, state, _indexed(game, batch), jax.random.fold_in(key, state.step))
 
 
 def latents(key: jax.Array, count: int, size: int) -> jax.Array:
@@ -203,7 +211,11 @@ def latents(key: jax.Array, count: int, size: int) -> jax.Array:
     Returns:
         float32 [N, size].
     """
-    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(count))
+    return _latents_at(key, jnp.arange(count), size)
+
+
+def _latents_at(key: jax.Array, index: jax.Array, size: int) -> jax.Array:
+    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(index)
     return jax.vmap(lambda k: jax.random.normal(k, (size,), jnp.float32))(keys)
 
 
@@ -223,69 +235,86 @@ def generate(game: Game, variables: Any, latent: jax.Array, label: jax.Array | N
     return game.generator.apply(variables, latent, *labels, train=False)  # pyright: ignore[reportCallIssue]
 
 
-def _forward_generator(
-    game: Game, player: Player, batch: Batch, key: jax.Array
-) -> tuple[Any, Callable[[Any], tuple[Any]], Any]:
-    """Returns fakes for a batch, the pullback of their cotangent to the parameters, and the new statistics."""
-    latent = latents(stream(key, "latent"), _batch_size(batch), game.latent_size)
+class _Generated(NamedTuple):
+    """Fakes for a batch, the pullback of their cotangent to the generator's parameters, and its new statistics."""
+
+    fake: Any
+    pullback: Callable[[Any], tuple[Any]]
+    stats: Any
+
+
+def _generate(
+    game: Game, player: Player, stats: Any, batch: Batch, key: jax.Array, noise: jax.Array
+) -> _Generated:
+    latent = _latents_at(stream(key, "latent"), batch["index"], game.latent_size)
 
     def forward(params: Any) -> tuple[Any, Any]:
-        return _apply(game.generator, params, player.stats, latent, *_labels(batch), key=stream(key, "generator"))
+        return _apply(game.generator, params, stats, latent, *_labels(batch), key=stream(noise, "generator"))
 
-    return jax.vjp(forward, player.params, has_aux=True)
+    return _Generated(*jax.vjp(forward, player.params, has_aux=True))
 
 
 def _update_discriminator(
-    game: Game, state: TrainState, batch: Batch, fake: Any, key: jax.Array
+    game: Game, state: TrainState, batch: Batch, key: jax.Array, generated: _Generated | None = None
 ) -> tuple[TrainState, Metrics]:
     player = state.discriminator
 
-    def loss(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Any]]:
-        # Two passes, so that batch normalisation sees real and fake batches apart.
-        forward = functools.partial(_apply, game.discriminator, params)
-        real_logits, pullback, stats = jax.vjp(
-            lambda image: forward(player.stats, image, *_labels(batch), key=stream(key, "discriminator real")),
-            batch["image"],
-            has_aux=True,
-        )
-        fake_logits, stats = forward(stats, fake, *_labels(batch), key=stream(key, "discriminator fake"))
-        value = game.loss.discriminator(real_logits, fake_logits)
-        if game.r1:
-            value += game.r1 * losses.r1(*pullback(jnp.ones_like(real_logits)))
-        return value, (real_logits, fake_logits, stats)
+    def gradients_of(batch: Batch, stats: Any, noise: jax.Array) -> tuple[tuple[Any, Metrics], Any]:
+        fake = (generated or _generate(game, state.generator, state.generator.stats, batch, key, noise)).fake
 
-    (value, (real_logits, fake_logits, stats)), gradients = jax.value_and_grad(loss, has_aux=True)(player.params)
-    player, metrics = _descend(game.discriminator_optimizer, player, gradients, stats)
-    metrics |= {
-        "loss": value,
-        "real": jnp.mean(jax.nn.sigmoid(real_logits)),
-        "fake": jnp.mean(jax.nn.sigmoid(fake_logits)),
-        "accuracy_real": jnp.mean((real_logits > 0).astype(jnp.float32)),
-        "accuracy_fake": jnp.mean((fake_logits < 0).astype(jnp.float32)),
-    }
-    return dataclasses.replace(state, discriminator=player), _named("discriminator", metrics)
+        def loss(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Any]]:
+            # Two passes, so that batch normalisation sees real and fake batches apart.
+            forward = functools.partial(_apply, game.discriminator, params)
+            real_logits, pullback, after_real = jax.vjp(
+                lambda image: forward(stats, image, *_labels(batch), key=stream(noise, "discriminator real")),
+                batch["image"],
+                has_aux=True,
+            )
+            fake_logits, after = forward(after_real, fake, *_labels(batch), key=stream(noise, "discriminator fake"))
+            value = game.loss.discriminator(real_logits, fake_logits)
+            if game.r1:
+                value += game.r1 * losses.r1(*pullback(jnp.ones_like(real_logits)))
+            return value, (real_logits, fake_logits, after)
+
+        (value, (real, fake, stats)), gradients = jax.value_and_grad(loss, has_aux=True)(player.params)
+        metrics = {
+            "loss": value,
+            "real": jnp.mean(jax.nn.sigmoid(real)),
+            "fake": jnp.mean(jax.nn.sigmoid(fake)),
+            "accuracy_real": jnp.mean((real > 0).astype(jnp.float32)),
+            "accuracy_fake": jnp.mean((fake < 0).astype(jnp.float32)),
+        }
+        return (gradients, metrics), stats
+
+    (gradients, metrics), stats = _averaged(game, gradients_of, batch, player.stats, key)
+    player, more = _descend(game.discriminator_optimizer, player, gradients, stats)
+    return dataclasses.replace(state, discriminator=player), _named("discriminator", metrics | more)
 
 
 def _update_generator(
-    game: Game,
-    state: TrainState,
-    batch: Batch,
-    fake: Any,
-    pullback: Callable[[Any], tuple[Any]],
-    stats: Any,
-    key: jax.Array,
+    game: Game, state: TrainState, batch: Batch, key: jax.Array, generated: _Generated | None = None
 ) -> tuple[TrainState, Metrics]:
-    def loss(fake: Any) -> jax.Array:
-        # The discriminator is frozen: its new statistics are dropped, as is the real branch by losses that ignore it.
-        forward = functools.partial(_apply, game.discriminator, state.discriminator.params, state.discriminator.stats)
-        key_of_pass = stream(key, "discriminator judging")
-        real_logits, _ = forward(batch["image"], *_labels(batch), key=key_of_pass)
-        fake_logits, _ = forward(fake, *_labels(batch), key=key_of_pass)
-        return game.loss.generator(real_logits, fake_logits)
+    player = state.generator
 
-    value, cotangent = jax.value_and_grad(loss)(fake)
-    (gradients,) = pullback(cotangent)
-    player, metrics = _descend(game.generator_optimizer, state.generator, gradients, stats)
+    def gradients_of(batch: Batch, stats: Any, noise: jax.Array) -> tuple[tuple[Any, Metrics], Any]:
+        fake, pullback, stats = generated or _generate(game, player, stats, batch, key, noise)
+
+        def loss(fake: Any) -> jax.Array:
+            # The discriminator is frozen: its new statistics are dropped, as is the real branch by losses that
+            # ignore it.
+            judge = state.discriminator
+            forward = functools.partial(_apply, game.discriminator, judge.params, judge.stats)
+            key_of_pass = stream(noise, "discriminator judging")
+            real_logits, _ = forward(batch["image"], *_labels(batch), key=key_of_pass)
+            fake_logits, _ = forward(fake, *_labels(batch), key=key_of_pass)
+            return game.loss.generator(real_logits, fake_logits)
+
+        value, cotangent = jax.value_and_grad(loss)(fake)
+        (gradients,) = pullback(cotangent)
+        return (gradients, {"loss": value}), stats
+
+    (gradients, metrics), stats = _averaged(game, gradients_of, batch, player.stats, key)
+    player, more = _descend(game.generator_optimizer, player, gradients, stats)
     # Early on a short average, so that the untrained generator is forgotten: min(decay, (1 + t) / (10 + t)).
     step = state.step.astype(jnp.float32)
     decay = jnp.minimum(game.ema_decay, (1 + step) / (10 + step))
@@ -295,7 +324,47 @@ def _update_generator(
         {"params": player.params, **player.stats},
     )
     state = dataclasses.replace(state, step=state.step + 1, generator=player, ema=ema)
-    return state, _named("generator", metrics | {"loss": value})
+    return state, _named("generator", metrics | more)
+
+
+def _averaged(
+    game: Game,
+    function: Callable[[Batch, Any, jax.Array], tuple[Any, Any]],
+    batch: Batch,
+    stats: Any,
+    key: jax.Array,
+) -> Any:
+    """Calls a function for the gradients of a batch, in parts where the game says so; the one place of reductions.
+
+    Args:
+        game: the rules.
+        function: (batch, statistics, key of the networks' own noise) -> (means over the batch, new statistics).
+        batch: this device's block.
+        stats: statistics before.
+        key: of the networks' own noise.
+
+    Returns:
+        What the function would return for the whole batch.
+    """
+    if game.accumulate == 1:
+        means, stats = function(batch, stats, key)
+    else:
+        parts = jax.tree.map(lambda *leaves: jnp.stack(leaves), *_deal(batch, game.accumulate))
+
+        def add(carry: Any, part: tuple[Batch, jax.Array]) -> tuple[Any, None]:
+            sums, stats = carry
+            means, stats = function(part[0], stats, jax.random.fold_in(key, part[1]))
+            return (jax.tree.map(jnp.add, sums, means), stats), None
+
+        shapes, _ = jax.eval_shape(function, jax.tree.map(operator.itemgetter(0), parts), stats, key)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        (sums, stats), _ = jax.lax.scan(add, (zeros, stats), (parts, jnp.arange(game.accumulate)))
+        means = jax.tree.map(lambda total: total / game.accumulate, sums)
+    if game.axis is None:  # Arrays are global: a mean over the batch is one over all devices already.
+        return means, stats
+    # Gradients of the local mean have not been summed by anything before: under `shard_map` this takes
+    # `check_vma=False`. A network that synchronises its statistics (`axis_name`) has the same ones everywhere already.
+    return jax.lax.pmean((means, stats), game.axis)
 
 
 def _apply(network: Network, params: Any, stats: Any, *inputs: Any, key: jax.Array) -> tuple[Any, Any]:
@@ -316,13 +385,27 @@ def _descend(
     return Player(optax.apply_updates(player.params, updates), stats, optimizer_state), metrics
 
 
+def _indexed(game: Game, batch: Batch) -> Batch:
+    """The batch with "index" [N]: the place of each example in the whole batch, of which a device may have a block."""
+    index = jnp.arange(_batch_size(batch), dtype=jnp.int32)
+    if game.axis is not None:
+        index += jax.lax.axis_index(game.axis) * len(index)
+    else:
+        # Fakes are to be split over devices as the real examples are; nothing else connects the two.
+        first = jax.tree.leaves(batch["image"])[0]
+        index, _ = shard_alike(index, first.reshape(len(index), -1)[:, 0])
+    return {**batch, "index": index}
+
+
 def _deal(batch: Batch, hands: int) -> list[Batch]:
     """Deals a batch into equal parts, round robin: with the batch split over devices no example has to move."""
     if hands == 1:
         return [batch]
-    if _batch_size(batch) % hands:
-        raise ValueError(f"a batch of {_batch_size(batch)} cannot be dealt to {hands} discriminator updates")
-    return [jax.tree.map(operator.itemgetter(slice(hand, None, hands)), batch) for hand in range(hands)]
+    count = _batch_size(batch)
+    if count % hands:
+        raise ValueError(f"a batch of {count} cannot be dealt into {hands} equal parts")
+    dealt = jax.tree.map(lambda leaf: leaf.reshape(count // hands, hands, *leaf.shape[1:]), batch)
+    return [jax.tree.map(operator.itemgetter((slice(None), hand)), dealt) for hand in range(hands)]
 
 
 def _labels(batch: Batch) -> tuple[jax.Array, ...]:
@@ -339,4 +422,7 @@ def stream(key: jax.Array, name: str) -> jax.Array:
 
 
 def _named(player: str, metrics: Metrics) -> Metrics:
-    return {f"{player}/{name}": value.astype(jnp.float32) for name, value in metrics.items()}
+    def at_least_single(value: jax.Array) -> jax.Array:
+        return value if value.dtype == jnp.float64 else value.astype(jnp.float32)
+
+    return {f"{player}/{name}": at_least_single(value) for name, value in metrics.items()}

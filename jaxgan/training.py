@@ -1,6 +1,7 @@
 """The training loop: several steps a dispatch, logged, sampled, checkpointed, stopped cleanly, resumed exactly."""
 
 import contextlib
+import dataclasses
 import functools
 import math
 import shlex
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from jaxgan import build, checkpoint, sampling, train_step
+from jaxgan import build, checkpoint, parallel, sampling, train_step
 from jaxgan import config as cfg
 from jaxgan import run as runs
 from jaxgan.data import Source
@@ -27,44 +28,73 @@ CAPACITY = 256  # Steps a dispatch at the most: room for what travels to the dev
 DISPATCH_SECONDS = 0.5  # Aim for the length of a dispatch: short enough for a lively screen and a prompt stop.
 
 
-def train(config: cfg.Config, run: Path, quiet: bool = False) -> None:
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """What stays the same while a run trains."""
+
+    config: cfg.Config
+    run: Path
+    placement: parallel.Placement
+    game: train_step.Game
+    source: Source
+    key: jax.Array
+    profile: tuple[int, int] | None
+    console: Console
+
+
+def train(
+    config: cfg.Config,
+    run: Path,
+    quiet: bool = False,
+    placement: parallel.Placement | None = None,
+    profile: tuple[int, int] | None = None,
+) -> None:
     """Trains a run from where it stands (its newest checkpoint, or the beginning) to `config.steps`.
 
-    Ctrl-C and SIGTERM end it cleanly after the dispatch under way, with a checkpoint.
+    Ctrl-C and SIGTERM end it cleanly after the dispatch under way, with a checkpoint. Of several processes any one may
+    get the signal, and all stop at the same step.
 
     Args:
         config: the experiment.
-        run: its directory, made if missing.
+        run: its directory, made if missing; of several processes all see the same one.
         quiet: show nothing but the closing line.
+        placement: on which devices, and how; all of them by `jit` if None.
+        profile: (first, last): write a profiler's trace of these steps to the run's directory.
 
     Raises:
-        UserError: the directory belongs to another config or another process, or cannot be written.
+        UserError: the directory belongs to another config or another process, or cannot be written, or the batch does
+            not divide evenly on the devices.
         NonFiniteError: a metric became NaN or infinite; the last good checkpoint stays.
     """
-    console = Console(quiet=quiet, highlight=False)
-    with runs.lock(run), _catch_stop() as stop:
+    placement = placement or parallel.place()
+    parallel.check_batch(placement, config.batch_size, config.accumulate)
+    first = parallel.is_first()
+    console = Console(quiet=quiet or not first, highlight=False)
+    with runs.lock(run) if first else contextlib.nullcontext(), _catch_stop() as stop:
         if runs.is_run(run):
             changed = cfg.differences(runs.read_config(run), config)
             if changed:
                 raise UserError(
                     f"{run}: made by another config: {', '.join(changed)}; choose another --out, or delete it"
                 )
-        source = build.source(config)
-        game = build.game(config, source.shape, source.classes)
-        key = jax.random.key(config.seed)
-        state = _restore(config, run, game, source, console)
+        source = build.source(config, placement.part)
+        game = build.game(config, source.shape, source.classes, placement.axis)
+        make_key = jax.jit(functools.partial(jax.random.key, config.seed), out_shardings=placement.everywhere)
+        job = _Job(config, run, placement, game, source, make_key(), profile, console)
+        state = _restore(job)
         if state is None:
-            state = start(game, source, key)
-        runs.write_config(run, config)
+            state = runs.initial_state(config, game, source, placement)
+        if first:
+            runs.write_config(run, config)
         step = int(state.step)
         if step < config.steps:
-            with (
-                checkpoint.open_for_saving(run, config) as saver,
-                metrics.MetricsWriter(run, step) as writer,
-            ):
-                step = _loop(config, run, game, source, key, state, saver, writer, stop, console)
+            writing = metrics.MetricsWriter(run, step) if first else contextlib.nullcontext()
+            with checkpoint.open_for_saving(run, config) as saver, writing as writer:
+                step = _loop(job, state, saver, writer, stop)
         else:
             console.print(f"{run} is at step {step}: finished. Raise --steps to go on.", soft_wrap=True)
+        if not first:
+            return
         plots.plot_losses(run)
     again = shlex.join(["jaxgan", "train", str(run)])
     if step < config.steps:
@@ -73,27 +103,10 @@ def train(config: cfg.Config, run: Path, quiet: bool = False) -> None:
         print(f"Done, {step} steps: {run}/ has samples/, losses.png, metrics.jsonl, checkpoints/.")
 
 
-def start(game: train_step.Game, source: Source, key: jax.Array) -> train_step.TrainState:
-    """The state before the first step, made on the device in one program."""
-
-    @jax.jit
-    def init(resident: Any, item: Any) -> train_step.TrainState:
-        return train_step.init(game, source.batch(resident, item), key)
-
-    return init(source.resident, source[0])
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
 def run_steps(
-    game: train_step.Game,
-    source: Source,
-    state: train_step.TrainState,
-    resident: Any,
-    items: Any,
-    count: jax.Array,
-    key: jax.Array,
+    game: train_step.Game, source: Source, state: train_step.TrainState, resident: Any, items: Any, count: Any, key: Any
 ) -> tuple[train_step.TrainState, train_step.Metrics]:
-    """Runs `count` steps in one dispatch.
+    """Runs `count` steps, in one program however many they are.
 
     The number is an argument, not a shape: one compiled program serves every interval, so that how a run is cut into
     dispatches (or stopped and resumed) cannot change a bit of it.
@@ -101,9 +114,9 @@ def run_steps(
     Args:
         game: static.
         source: static; its arrays come as `resident`.
-        state: donated.
+        state: the state before.
         resident: the source's arrays.
-        items: what the source sends for each step, arrays [CAPACITY, ...] of which `count` are used.
+        items: what the source sends for each step, arrays [CAPACITY, N, ...] of which `count` are used.
         count: int32 scalar.
         key: PRNG key of the run.
 
@@ -120,7 +133,7 @@ def run_steps(
     room = jax.tree.leaves(items)[0].shape[0]
     item = jax.tree.map(lambda array: array[0], items)
     names = jax.eval_shape(lambda: train_step.train_step(game, state, source.batch(resident, item), key)[1])
-    collected = jax.tree.map(lambda _: jnp.zeros(room), names)
+    collected = jax.tree.map(lambda leaf: jnp.zeros(room, leaf.dtype), names)
     return jax.lax.fori_loop(0, count, step, (state, collected))
 
 
@@ -135,83 +148,115 @@ def gather_items(source: Source, step: int, count: int) -> Any:
     )
 
 
-def compile_steps(game: train_step.Game, source: Source, state: train_step.TrainState, key: jax.Array) -> Any:
-    """Compiles `run_steps` once, ahead of time: `compiled(state, resident, items, count, key)`."""
-    items = gather_items(source, 0, 1)
-    return run_steps.lower(game, source, state, source.resident, items, jnp.int32(1), key).compile()
+def compile_steps(
+    placement: parallel.Placement,
+    game: train_step.Game,
+    source: Source,
+    state: train_step.TrainState,
+    key: jax.Array,
+) -> parallel.Loop:
+    """Compiles `run_steps` once for a placement: `compiled(state, resident, items, count, key)`."""
+    items = parallel.put_items(placement, gather_items(source, 0, 1))
+    loop = functools.partial(run_steps, game, source)
+    return parallel.compile_loop(placement, loop, state, source.resident, items, key)
 
 
 def _loop(
-    config: cfg.Config,
-    run: Path,
-    game: train_step.Game,
-    source: Source,
-    key: jax.Array,
+    job: _Job,
     state: train_step.TrainState,
     saver: checkpoint.Saver,
-    writer: metrics.MetricsWriter,
+    writer: metrics.MetricsWriter | None,
     stop: list[int],
-    console: Console,
 ) -> int:
-    """Runs to `config.steps` or until `stop` is filled; returns the step reached, which is saved."""
+    """Runs to `config.steps` or until `stop` is filled in any process; returns the step reached, which is saved."""
+    config, source, place = job.config, job.source, job.placement
     step = int(state.step)
-    with console.status("compiling the training step"):
-        compiled = compile_steps(game, source, state, key)
-    resident = jax.device_put(source.resident)
-    seconds_a_step = math.inf  # Not known yet: the first dispatch is one step.
-    with TrainingProgress(console, step, config.steps, config.batch_size) as progress:
-        while step < config.steps and not stop:
-            count = min(
-                max(1, int(DISPATCH_SECONDS / seconds_a_step)),
-                CAPACITY,
-                *(interval - step % interval for interval in (config.sample_every, config.checkpoint_every)),
-                config.steps - step,
-            )
+    with job.console.status("compiling the training step"):
+        compiled = compile_steps(place, job.game, source, state, job.key)
+    resident = parallel.put_everywhere(place, source.resident)
+    stopped, seconds_a_step = False, math.inf  # Not known yet: the first dispatch is one step.
+
+    def plan(step: int) -> tuple[int, Any, jax.Array]:
+        """How many steps to take from here in one dispatch, and what has to travel for them."""
+        count = min(
+            max(1, int(DISPATCH_SECONDS / seconds_a_step)),
+            CAPACITY,
+            *(interval - step % interval for interval in (config.sample_every, config.checkpoint_every)),
+            *(edge - step for edge in (config.steps, *(job.profile or ())) if edge > step),
+        )
+        items = parallel.put_items(place, gather_items(source, step, count))
+        return count, items, parallel.put_everywhere(place, np.int32(count))
+
+    # Nothing travels unseen: what should is put there by name.
+    with (
+        TrainingProgress(job.console, step, config.steps, config.batch_size) as progress,
+        jax.transfer_guard("disallow"),
+        contextlib.ExitStack() as profiler,
+    ):
+        following = plan(step)
+        while step < config.steps and not stopped:
+            count, items, counted = following
+            if job.profile and step == job.profile[0]:
+                profiler.enter_context(jax.profiler.trace(job.run / "profile"))
             since = time.perf_counter()
-            state, collected = compiled(state, resident, gather_items(source, step, count), jnp.int32(count), key)
-            collected = {name: values[:count] for name, values in jax.device_get(collected).items()}
-            seconds_a_step = (time.perf_counter() - since) / count
+            with parallel.lost_processes():
+                state, collected = compiled(state, resident, items, counted, job.key)
+                if step + count < config.steps:
+                    following = plan(step + count)  # Travels while the devices work.
+                collected = {name: values[:count] for name, values in jax.device_get(collected).items()}
+                # Processes must agree on how long the next dispatch is, and on whether there is one.
+                mine = np.array([bool(stop), (time.perf_counter() - since) / count], np.float32)
+                stopped, seconds_a_step = map(float, parallel.largest(mine))
             try:
                 metrics.check_finite(step + 1, collected)
             except NonFiniteError as error:
-                kept = checkpoint.steps(run)
+                kept = checkpoint.steps(job.run)
                 where = f"The last good checkpoint is step {kept[-1]}." if kept else "No checkpoint was made yet."
-                raise NonFiniteError(f"{run}: {error} {where}") from None
-            for index in range(count):
+                raise NonFiniteError(f"{job.run}: {error} {where}") from None
+            for index in range(count if writer else 0):
                 if (step + index + 1) % config.log_every == 0:
                     line = {name: float(values[index]) for name, values in collected.items()}
                     writer.write(step + index + 1, line)
             step += count
             last = {name: float(values[-1]) for name, values in collected.items()}
             progress.update(step, last)
-            if step % config.sample_every == 0 or step == config.steps:
-                sheet = sampling.fixed_sheet(game, state, source.classes, key)
-                images.save(run / "samples" / f"{step:06}.png", sheet)
-                writer.write_image(step, "samples", sheet)
-                progress.milestone(step, last)
-            if step % config.checkpoint_every == 0:
-                writer.flush()
-                saver.save(state)
-        writer.flush()
-        saver.save(state)
+            with jax.transfer_guard("allow"):
+                if step % config.sample_every == 0 or step == config.steps:
+                    ema = parallel.local(place, state.ema)
+                    if writer:
+                        _sample(job, ema, step, writer)
+                        progress.milestone(step, last)
+                if step % config.checkpoint_every == 0 or step == config.steps or stopped:
+                    if writer:
+                        writer.flush()
+                    saver.save(state)
+            if job.profile and step == job.profile[1]:
+                profiler.close()
     return step
 
 
-def _restore(
-    config: cfg.Config, run: Path, game: train_step.Game, source: Source, console: Console
-) -> train_step.TrainState | None:
-    restored = checkpoint.restore(run, config, runs.abstract_state(config, game, source))
+def _sample(job: _Job, ema: Any, step: int, writer: metrics.MetricsWriter) -> None:
+    sheet = sampling.fixed_sheet(job.game, ema, job.source.classes, jax.random.key(job.config.seed))
+    images.save(job.run / "samples" / f"{step:06}.png", sheet)
+    writer.write_image(step, "samples", sheet)
+
+
+def _restore(job: _Job) -> train_step.TrainState | None:
+    abstract = runs.abstract_state(job.config, job.game, job.source, job.placement)
+    restored = checkpoint.restore(job.run, job.config, abstract)
+    parallel.barrier("every process has read the checkpoints")
     if restored is None:
         return None
-    step = int(restored.state.step)
-    for path in restored.unreadable:
-        aside = path.rename(path.with_name(f"{path.name}.unreadable"))
-        console.print(f"{path} cannot be read (truncated?); set aside as {aside.name}", soft_wrap=True)
-    console.print(f"resuming {run} from step {step}", soft_wrap=True)
+    if parallel.is_first():
+        for path in restored.unreadable:
+            aside = path.rename(path.with_name(f"{path.name}.unreadable"))
+            job.console.print(f"{path} cannot be read (truncated?); set aside as {aside.name}", soft_wrap=True)
+    parallel.barrier("what cannot be read is out of the way")
+    job.console.print(f"resuming {job.run} from step {int(restored.state.step)}", soft_wrap=True)
     old, now = restored.versions, checkpoint.versions()
     changed = [f"{name} {old.get(name)}, now {now[name]}" for name in now if old.get(name) != now[name]]
     if changed:
-        console.print(f"note: made with {'; '.join(changed)}: the last digits may differ", soft_wrap=True)
+        job.console.print(f"note: made with {'; '.join(changed)}: the last digits may differ", soft_wrap=True)
     return restored.state
 
 

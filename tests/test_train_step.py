@@ -181,7 +181,7 @@ def test_several_discriminator_updates(key):
 def test_a_batch_that_cannot_be_dealt_is_refused(key):
     game = Game(LinearGenerator(), LinearDiscriminator(), optax.sgd(0.1), optax.sgd(0.1), 2, discriminator_updates=4)
     state = train_step.init(game, IMAGES, key)
-    with pytest.raises(ValueError, match="batch of 6 cannot be dealt to 4"):
+    with pytest.raises(ValueError, match="batch of 6 cannot be dealt into 4 equal parts"):
         train_step.train_step(game, state, IMAGES, key)
 
 

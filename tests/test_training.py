@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import checkpoint, cli, training
+from jaxgan import checkpoint, cli, parallel, training
 from jaxgan import config as cfg
 from jaxgan import run as runs
 from jaxgan.errors import NonFiniteError, UserError
@@ -119,11 +119,11 @@ def test_a_signal_stops_cleanly_and_the_run_goes_on_exactly(number, unbroken, tm
     monkeypatch.setattr(training, "gather_items", gather)
     run = tmp_path / "run"
     training.train(SMALL, run)
-    assert f"Stopped at step 17 of 30, saved. Go on with: jaxgan train {run}" in capsys.readouterr().out
-    assert checkpoint.steps(run)[-1] == 17
+    assert f"Stopped at step 16 of 30, saved. Go on with: jaxgan train {run}" in capsys.readouterr().out
+    assert checkpoint.steps(run)[-1] == 16
     monkeypatch.setattr(training, "gather_items", original)
     cli.main(["train", str(run)])
-    assert "from step 17" in capsys.readouterr().out
+    assert "from step 16" in capsys.readouterr().out
     assert outcome(run) == outcome(unbroken)
 
 
@@ -267,8 +267,9 @@ def test_saved_states_survive_donation(unbroken, key):
     config = runs.read_config(unbroken)
     source = training.build.source(config)
     game = training.build.game(config, source.shape, source.classes)
-    state = training.start(game, source, key)
-    compiled = training.compile_steps(game, source, state, key)
+    placement = parallel.place()
+    state = runs.initial_state(config, game, source, placement)
+    compiled = training.compile_steps(placement, game, source, state, key)
     run = unbroken.parent / "donated"
     expected = {}
     with checkpoint.open_for_saving(run, changed(keep_last=100)) as saver:

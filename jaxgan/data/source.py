@@ -5,7 +5,7 @@ A batch comes about in two halves, so that small sets can live on the device and
     item = source[step]                          # on the host: NumPy arrays, what has to travel for this step
     batch = source.batch(source.resident, item)  # on the device, inside the compiled step
 
-Being a function of the step, a source has no state to save: training resumes at any step with the batches that the
+Among several processes each has a source that feeds its own block of every batch. Being a function of the step, a source has no state to save: training resumes at any step with the batches that the
 unbroken run would have seen.
 """
 
@@ -55,12 +55,16 @@ class ArraySource:
         labels: int32 [M], or None.
         batch_size: examples in a batch.
         seed: of the order.
+        part: which block of the batch this process feeds,
+        parts: of how many.
     """
 
     images: np.ndarray
     labels: np.ndarray | None
     batch_size: int
     seed: int
+    part: int = 0
+    parts: int = 1
 
     @property
     def resident(self) -> dict[str, np.ndarray]:
@@ -78,10 +82,11 @@ class ArraySource:
         return 0 if self.labels is None else int(self.labels.max()) + 1
 
     def __getitem__(self, step: int) -> np.ndarray:
-        """Indices of the examples of a step, int32 [batch_size]."""
-        position = step * self.batch_size + np.arange(self.batch_size)
+        """Indices of the examples of a step, int32 [batch_size / parts]."""
+        count = self.batch_size // self.parts
+        position = step * self.batch_size + self.part * count + np.arange(count)
         epochs, places = np.divmod(position, len(self.images))
-        indices = np.empty(self.batch_size, np.int32)
+        indices = np.empty(count, np.int32)
         for epoch in np.unique(epochs):
             here = epochs == epoch
             indices[here] = _permutation(self.seed, int(epoch), len(self.images))[places[here]]

@@ -42,6 +42,7 @@ class Generator(nn.Module):
             pixels and a 3x3 convolution, which leaves no checkerboard).
         classes: number of classes; 0 if not conditional.
         dtype: what to compute in.
+        axis: the mapped axis over which a batch is split (see `train_step.Game.axis`).
     """
 
     size: int
@@ -50,6 +51,7 @@ class Generator(nn.Module):
     upsampling: Literal["transposed", "nearest"] = "transposed"
     classes: int = 0
     dtype: layers.DTYPE = jnp.float32
+    axis: str | None = None
 
     @nn.compact
     def __call__(self, latent: jax.Array, label: jax.Array | None = None, train: bool = True) -> jax.Array:
@@ -57,10 +59,10 @@ class Generator(nn.Module):
         widths = _widths(self.width, doublings)[::-1]
         x = layers.concatenate_label(latent, label, self.classes, self.dtype)
         x = layers.dense(base * base * widths[0], self.dtype)(x).reshape(-1, base, base, widths[0])
-        x = nn.relu(layers.batch_norm(x, train))
+        x = nn.relu(layers.batch_norm(x, train, self.axis))
         for width in widths[1:]:
             x = self._double(x, width, use_bias=False)
-            x = nn.relu(layers.batch_norm(x, train))
+            x = nn.relu(layers.batch_norm(x, train, self.axis))
         return jnp.tanh(self._double(x, self.channels, use_bias=True).astype(jnp.float32))
 
     def _double(self, x: jax.Array, features: int, use_bias: bool) -> jax.Array:
@@ -81,16 +83,20 @@ class Discriminator(nn.Module):
         features: length of a fully connected feature vector before the classifier; 0 for none, as the paper.
         norm: "batch" (every layer but the first, as the paper) or "none": the statistics of a real and of a fake batch
             differ, which tells the two apart however good each picture is.
+        dropout: share of each hidden layer's features to drop.
         classes: number of classes; 0 if not conditional.
         dtype: what to compute in.
+        axis: the mapped axis over which a batch is split (see `train_step.Game.axis`).
     """
 
     width: int = 64
     downsampling: Literal["strided", "pooling"] = "strided"
     features: int = 0
     norm: Literal["batch", "none"] = "batch"
+    dropout: float = 0.0
     classes: int = 0
     dtype: layers.DTYPE = jnp.float32
+    axis: str | None = None
 
     @nn.compact
     def __call__(self, image: jax.Array, label: jax.Array | None = None, train: bool = True) -> jax.Array:
@@ -100,8 +106,8 @@ class Discriminator(nn.Module):
             # The first layer is not normalised (paper, section 3), so that the scale of the pixels stays visible.
             normalised = self.norm == "batch" and index > 0
             x = self._halve(x, width, use_bias=not normalised)
-            x = layers.batch_norm(x, train) if normalised else x
-            x = layers.leaky_relu(x)
+            x = layers.batch_norm(x, train, self.axis) if normalised else x
+            x = layers.dropout(self, layers.leaky_relu(x), self.dropout, self.axis)
         x = x.reshape(x.shape[0], -1)
         if self.features:
             x = layers.leaky_relu(layers.dense(self.features, self.dtype)(x))

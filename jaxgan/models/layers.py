@@ -1,5 +1,6 @@
 """Layers that the model families share."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -64,15 +65,40 @@ def dense(features: int, dtype: DTYPE, name: str | None = None) -> nn.Dense:
     return nn.Dense(features, dtype=dtype, kernel_init=normal, name=name)
 
 
-def batch_norm(x: jax.Array, train: bool) -> jax.Array:
-    """Batch normalisation (arXiv 1502.03167) as DCGAN's reference code sets it, in float32, [..., C] -> [..., C]."""
+def batch_norm(x: jax.Array, train: bool, axis: str | None = None) -> jax.Array:
+    """Batch normalisation (arXiv 1502.03167) as DCGAN's reference code sets it, in float32, [..., C] -> [..., C].
+
+    Args:
+        x: features.
+        train: normalise by the batch's moments rather than by their running averages.
+        axis: the mapped axis over which the batch is split; its moments are those of the whole batch.
+    """
     norm = nn.BatchNorm(
         use_running_average=not train,
         momentum=0.9,
         epsilon=1e-5,
         scale_init=lambda key, shape, dtype: 1 + normal(key, shape, dtype),
+        axis_name=axis,
     )
     return norm(x.astype(jnp.float32)).astype(x.dtype)
+
+
+def dropout(module: nn.Module, x: jax.Array, rate: float, axis: str | None = None) -> jax.Array:
+    """Dropout (arXiv 1207.0580) whose noise belongs to the example, on whichever device that is, [N, ...] -> [N, ...].
+
+    Args:
+        module: the module that draws.
+        x: features.
+        rate: share of features to drop; the others grow by 1 / (1 - rate).
+        axis: the mapped axis over which the batch is split.
+    """
+    if not rate:
+        return x
+    mapped = axis is not None and not module.is_initializing()
+    first = jax.lax.axis_index(axis) * len(x) if mapped else 0
+    keys = jax.vmap(functools.partial(jax.random.fold_in, module.make_rng("dropout")))(first + jnp.arange(len(x), dtype=jnp.int32))
+    keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate, x.shape[1:]))(keys)
+    return jnp.where(keep, x / (1 - rate), 0)
 
 
 def leaky_relu(x: jax.Array) -> jax.Array:

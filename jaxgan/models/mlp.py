@@ -35,15 +35,26 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images [N, ...] (and labels int32 [N]) -> float32 logits [N]. Attributes as for `Generator`."""
+    """Images [N, ...] (and labels int32 [N]) -> float32 logits [N].
+
+    Attributes:
+        widths: units of each hidden layer.
+        dropout: share of each hidden layer's units to drop.
+        classes: number of classes; 0 if not conditional.
+        dtype: what to compute in.
+        axis: the mapped axis over which a batch is split (see `train_step.Game.axis`).
+    """
 
     widths: tuple[int, ...] = (1024, 512, 256)
+    dropout: float = 0.0
     classes: int = 0
     dtype: layers.DTYPE = jnp.float32
+    axis: str | None = None
 
     @nn.compact
     def __call__(self, image: jax.Array, label: jax.Array | None = None) -> jax.Array:
         x = image.reshape(image.shape[0], -1).astype(self.dtype)
         for width in self.widths:
             x = layers.leaky_relu(nn.Dense(width, dtype=self.dtype)(x))
+            x = layers.dropout(self, x, self.dropout, self.axis)
         return layers.classify(x, label, self.classes, self.dtype)
