@@ -118,37 +118,31 @@ def to_loss(size: int, iterations: int = 500) -> None:
     their_seconds = time.perf_counter() - since
     print(f"{size} px: PyTorch reaches {value:.4f} in {iterations} iterations, {their_seconds:.1f} s", flush=True)
     content, style = map(jnp.asarray, pictures(size))
-    for steps, rate in ((350, None), (450, 0.05)):  # The default recipe, and one in more of a hurry.
-        spent: dict[tuple[int, ...], list[float]] = {}
-        clock = [time.perf_counter()]
+    spent: dict[tuple[int, ...], list[float]] = {}
+    clock = [time.perf_counter()]
 
-        def on_chunk(
-            state: transfer.State,
-            history: transfer.History,
-            spent: dict[tuple[int, ...], list[float]] = spent,
-            clock: list[float] = clock,
-        ) -> None:
-            jax.block_until_ready(state)
-            clock.append(time.perf_counter())
-            spent.setdefault(state.image.shape, []).append((clock[-1] - clock[-2]) / len(history["total"]))
+    def on_chunk(state: transfer.State, history: transfer.History) -> None:
+        jax.block_until_ready(state)
+        clock.append(time.perf_counter())
+        spent.setdefault(state.image.shape, []).append((clock[-1] - clock[-2]) / len(history["total"]))
 
-        recipe = command.Style(size=size, steps=steps, learning_rate=rate)._options((size, size))
-        _, history = transfer.stylize(
-            weights.load(), content, [style], recipe, jax.random.key(0), chunk=10, on_chunk=on_chunk
-        )
-        # The first chunk at a size compiles.
-        paces = [float(np.median(seconds[1:])) for seconds in spent.values()]
-        before = sum(pace * count for pace, (_, count) in zip(paces[:-1], recipe.stages[:-1], strict=True))
-        total = np.asarray(history["total"])[-recipe.stages[-1][1] :]
-        seconds = before + paces[-1] * len(total)
-        print(f"  jaxgan, {steps} iterations, learning rate {rate or 0.02}: {total[-1]:.4f} in {seconds:.1f} s", end="")
-        print(f" and {clock[-1] - clock[0] - seconds:.1f} s to prepare and compile; ", end="")
-        below = np.flatnonzero(total <= value)
-        if below.size:
-            seconds = before + paces[-1] * below[0]
-            print(f"PyTorch's loss after {seconds:.1f} s, ratio {seconds / their_seconds:.2f}")
-            return
-        print("PyTorch's loss not reached")
+    recipe = command.Style(size=size)._options((size, size))
+    _, history = transfer.stylize(
+        weights.load(), content, [style], recipe, jax.random.key(0), chunk=10, on_chunk=on_chunk
+    )
+    # The first chunk at a size compiles.
+    paces = [float(np.median(seconds[1:])) for seconds in spent.values()]
+    before = sum(pace * count for pace, (_, count) in zip(paces[:-1], recipe.stages[:-1], strict=True))
+    total = np.asarray(history["total"])[-recipe.stages[-1][1] :]
+    seconds = before + paces[-1] * len(total)
+    print(f"  jaxgan, the default recipe: {total[-1]:.4f} in {seconds:.1f} s", end="")
+    print(f" and {clock[-1] - clock[0] - seconds:.1f} s to prepare and compile")
+    below = np.flatnonzero(total <= value)
+    if below.size:
+        seconds = before + paces[-1] * below[0]
+        print(f"  PyTorch's loss after {seconds:.1f} s, ratio {seconds / their_seconds:.2f}")
+    else:
+        print("  PyTorch's loss not reached")
 
 
 def same(size: int) -> None:

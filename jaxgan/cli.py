@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from jaxgan import cache
 from jaxgan import config as cfg
 from jaxgan.errors import JaxganError, UserError
 from jaxgan.style.command import Style
@@ -21,6 +22,8 @@ if TYPE_CHECKING:  # JAX takes a second to import; what needs it imports it, and
     from jaxgan.run import Trained
 
 Positional = tyro.conf.Positional
+STOPPED = 75
+"""Exit code of a training that a signal stopped before its end, saved (EX_TEMPFAIL: the same command goes on)."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -30,6 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: what follows `jaxgan` on the command line; None takes the process's.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    cache.keep_programs()
     try:
         name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
         if name in ("-h", "--help"):
@@ -55,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
 class Train:
     """Train a GAN. The same command again, or `jaxgan train RUN`, goes on where it stopped.
 
-    Ctrl-C stops cleanly, with a checkpoint. Samples, losses.png and metrics.jsonl are in the run's directory.
+    Ctrl-C and SIGTERM stop cleanly, with a checkpoint (exit code 75). Samples, losses.png and metrics.jsonl are in the run's directory.
     """
 
     target: Annotated[Positional[str], tyro.conf.arg(metavar="CONFIG|RUN")]
@@ -112,7 +116,8 @@ def _train(arguments: list[str]) -> None:
     if options.distributed:
         parallel.connect(options.coordinator, options.processes, options.process, options.timeout)
     placement = parallel.place(options.parallel, options.shard_model)
-    train(config, options.out, options.quiet, placement, profile)
+    if not train(config, options.out, options.quiet, placement, profile):
+        sys.exit(STOPPED)
 
 
 def _steps(text: str | None) -> tuple[int, int] | None:

@@ -159,16 +159,26 @@ def shard_state(placement: Placement, state: Any) -> Any:
     return jax.tree.map(sharding, state)
 
 
+def key(placement: Placement, seed: int) -> jax.Array:
+    """The key of a run, on every device."""
+    return jax.jit(functools.partial(jax.random.key, seed), out_shardings=placement.everywhere)()
+
+
 def put_everywhere(placement: Placement, tree: Any) -> Any:
     """NumPy arrays, equal in every process, as global arrays that are the same on every device."""
-    return jax.tree.map(
-        lambda array: jax.make_array_from_process_local_data(placement.everywhere, array, array.shape), tree
-    )
+    return _put(placement.everywhere, tree, lambda array: array.shape)
 
 
 def put_items(placement: Placement, items: Any) -> Any:
     """This process's blocks [steps, N / processes, ...] as global arrays [steps, N, ...]."""
-    return jax.tree.map(functools.partial(jax.make_array_from_process_local_data, placement.items), items)
+    return _put(placement.items, items, lambda array: None)
+
+
+def _put(sharding: NamedSharding, tree: Any, shape: Callable[[np.ndarray], Any]) -> Any:
+    with jax.transfer_guard_host_to_device("allow"):  # Among several processes JAX takes it for an unmeant one.
+        return jax.tree.map(
+            lambda array: jax.make_array_from_process_local_data(sharding, np.asarray(array), shape(array)), tree
+        )
 
 
 def compile_loop(placement: Placement, loop: Loop, state: Any, resident: Any, items: Any, key: jax.Array) -> Loop:

@@ -48,7 +48,7 @@ def train(
     quiet: bool = False,
     placement: parallel.Placement | None = None,
     profile: tuple[int, int] | None = None,
-) -> None:
+) -> bool:
     """Trains a run from where it stands (its newest checkpoint, or the beginning) to `config.steps`.
 
     Ctrl-C and SIGTERM end it cleanly after the dispatch under way, with a checkpoint. Of several processes any one may
@@ -60,6 +60,9 @@ def train(
         quiet: show nothing but the closing line.
         placement: on which devices, and how; all of them by `jit` if None.
         profile: (first, last): write a profiler's trace of these steps to the run's directory.
+
+    Returns:
+        Whether it is at `config.steps`; False where a signal stopped it before.
 
     Raises:
         UserError: the directory belongs to another config or another process, or cannot be written, or the batch does
@@ -79,8 +82,8 @@ def train(
                 )
         source = build.source(config, placement.part)
         game = build.game(config, source.shape, source.classes, placement.axis)
-        make_key = jax.jit(functools.partial(jax.random.key, config.seed), out_shardings=placement.everywhere)
-        job = _Job(config, run, placement, game, source, make_key(), profile, console)
+        key = parallel.key(placement, config.seed)
+        job = _Job(config, run, placement, game, source, key, profile, console)
         state = _restore(job)
         if state is None:
             state = runs.initial_state(config, game, source, placement)
@@ -93,14 +96,15 @@ def train(
                 step = _loop(job, state, saver, writer, stop)
         else:
             console.print(f"{run} is at step {step}: finished. Raise --steps to go on.", soft_wrap=True)
-        if not first:
-            return
-        plots.plot_losses(run)
-    again = shlex.join(["jaxgan", "train", str(run)])
-    if step < config.steps:
-        print(f"Stopped at step {step} of {config.steps}, saved. Go on with: {again}")
-    else:
+        if first:
+            plots.plot_losses(run)
+    finished = step >= config.steps
+    if first and finished:
         print(f"Done, {step} steps: {run}/ has samples/, losses.png, metrics.jsonl, checkpoints/.")
+    elif first:
+        again = shlex.join(["jaxgan", "train", str(run)])
+        print(f"Stopped at step {step} of {config.steps}, saved. Go on with: {again}")
+    return finished
 
 
 def run_steps(

@@ -1,6 +1,13 @@
 """Settings of all tests: strict dtype promotion, and a budgeted, repeatable hypothesis."""
 
+import os
+import tempfile
+
 import hypothesis
+
+# The processes of one session share what they compile, and leave the user's own cache alone.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="jaxgan-programs-"))
+
 import jax
 import jax.numpy as jnp
 import numpy as np

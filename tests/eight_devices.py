@@ -9,7 +9,6 @@ arrays (parameters, statistics, moments, averages, metrics) of |a - b| / max|b|.
 import functools
 import json
 import math
-import sys
 
 import flax.linen as nn
 import jax
@@ -63,7 +62,8 @@ def single_game(axis, **fields):
     return train_step.Game(*networks, optax.sgd(0.02), optax.sgd(0.02), latent_size=8, axis=axis, **fields)
 
 
-def run(make_game, side, kind, devices=None, model=1, steps=STEPS, **fields):
+def run(make_game, side, kind, devices=None, model=1, counts=(STEPS,), **fields):
+    """States and metrics after each number of steps, all by one program."""
     placement = parallel.place(kind, model, jax.devices()[:devices])
     game = make_game(placement.axis, **fields)
     images = np.random.default_rng(0).integers(0, 256, (100, side, side, 1), np.uint8)
@@ -71,16 +71,19 @@ def run(make_game, side, kind, devices=None, model=1, steps=STEPS, **fields):
     batch = jax.eval_shape(source.batch, source.resident, source[0])
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), batch)
     init = functools.partial(train_step.init, game, zeros, jax.random.key(0))
-    state = jax.jit(init, out_shardings=parallel.shard_state(placement, jax.eval_shape(init)))()
-    key = jax.device_put(jax.random.key(0), placement.everywhere)
+    init = jax.jit(init, out_shardings=parallel.shard_state(placement, jax.eval_shape(init)))
+    key = parallel.key(placement, 0)
     resident = parallel.put_everywhere(placement, source.resident)
-    compiled = training.compile_steps(placement, game, source, state, key)
-    items = parallel.put_items(placement, training.gather_items(source, 0, steps))
-    state, metrics = compiled(state, resident, items, jnp.int32(steps), key)
-    if model > 1:
-        shapes = {leaf.sharding.shard_shape(leaf.shape) != leaf.shape for leaf in jax.tree.leaves(state)}
-        assert True in shapes, "nothing was split"
-    return jax.device_get((state, {name: values[:steps] for name, values in metrics.items()}))
+    compiled = training.compile_steps(placement, game, source, init(), key)
+    items = parallel.put_items(placement, training.gather_items(source, 0, STEPS))
+    outcomes = []
+    for count in counts:
+        state, metrics = compiled(init(), resident, items, parallel.put_everywhere(placement, np.int32(count)), key)
+        if model > 1:
+            split = [leaf.sharding.shard_shape(leaf.shape) != leaf.shape for leaf in jax.tree.leaves(state)]
+            assert any(split), "nothing was split"
+        outcomes.append(jax.device_get((state, {name: values[:count] for name, values in metrics.items()})))
+    return outcomes
 
 
 def difference(a, b):
@@ -97,20 +100,20 @@ def main():
     found = {}
 
     def compare(name, reference, *arguments, **keywords):
-        found[name] = difference(run(*arguments, **keywords), reference)
-        print(name, found[name], file=sys.stderr, flush=True)
+        for outcome, expected in zip(run(*arguments, **keywords), reference, strict=True):
+            found[f"{name} {int(expected[0].step)}"] = difference(outcome, expected)
 
     ways = (("jit", 8, 1), ("pmap", 8, 1), ("shard_map", 8, 1))
-    for steps in (1, STEPS):
-        reference = run(single_game, 8, "jit", 1, steps=steps, r1=0.1)
-        for kind, devices, model in ways:
-            compare(f"float32 {kind} {steps}", reference, single_game, 8, kind, devices, model, steps, r1=0.1)
+    counts = (1, STEPS)
+    reference = run(single_game, 8, "jit", 1, counts=counts, r1=0.1)
+    for kind, devices, model in ways:
+        compare(f"float32 {kind}", reference, single_game, 8, kind, devices, model, counts, r1=0.1)
     with jax.enable_x64(True):
         for hands in (1, 2):
-            reference = run(double_game, 4, "jit", 1, discriminator_updates=hands)
+            reference = run(double_game, 4, "jit", 1, counts=counts, discriminator_updates=hands)
             for kind, devices, model in (*ways, ("jit", 8, 2)):
                 name = f"float64 {kind}{' split' if model > 1 else ''} {hands}"
-                compare(name, reference, double_game, 4, kind, devices, model, discriminator_updates=hands)
+                compare(name, reference, double_game, 4, kind, devices, model, counts, discriminator_updates=hands)
         reference = run(double_game, 4, "jit", 1, plain=True)
         for kind, devices in (("jit", 1), ("jit", 8), ("shard_map", 8)):
             name = f"float64 accumulated {kind} {devices}"

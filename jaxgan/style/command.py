@@ -57,8 +57,8 @@ class Style:
     optimizer: Literal["adam", "lbfgs", "sgd"] = "adam"
     """lbfgs takes two to three times as long an iteration; sgd has momentum."""
     learning_rate: float | None = None
-    """In pixels of 0..1; 0.02 for adam and 0.005 for sgd if not given. Falls to a fiftieth over the last third."""
-    steps: int = 350
+    """In pixels of 0..1; 0.03 for adam and 0.005 for sgd if not given. Falls to a fiftieth over the last third."""
+    steps: int = 400
     """Iterations in all, as many at each scale."""
     scales: int = 3
     """Sizes to go through, each half of the next; those whose shorter side is below 160 pixels are left out."""

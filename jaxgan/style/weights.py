@@ -9,7 +9,6 @@ import collections
 import hashlib
 import io
 import json
-import os
 import pickle
 import re
 import time
@@ -27,6 +26,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from jaxgan import cache
 from jaxgan.errors import UserError
 from jaxgan.style import vgg
 
@@ -104,7 +104,7 @@ def download(url: str, folder: Path | None = None, console: Console | None = Non
         UserError: the file could not be fetched whole.
     """
     if folder is None:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxgan"
+        folder = cache.folder()
     name = Path(urllib.parse.urlparse(url).path).name or "weights"
     # Different addresses may end in the same name.
     path = folder / hashlib.sha256(url.encode()).hexdigest()[:12] / name

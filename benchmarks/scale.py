@@ -1,0 +1,187 @@
+"""What it costs to be placed, to be looked at, and to be many.
+
+    launch/local.sh python benchmarks/scale.py --overhead    (pmap and shard_map against jit; the loop against its steps)
+    launch/local.sh python benchmarks/scale.py --model       (predicted scaling on pods: the table of docs/scale.md)
+    launch/local.sh python benchmarks/scale.py --weak        (simulated processes: shows that it works, not its speed)
+"""
+
+import dataclasses
+import functools
+import math
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+if "--model" in sys.argv:
+    os.environ["JAX_NUM_CPU_DEVICES"] = "8"  # To see what the compiler makes of several devices.
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgan import build, parallel, train_step, training
+from jaxgan import config as cfg
+from jaxgan import run as runs
+from jaxgan.data import ArraySource
+
+ROUNDS, STEPS = 5, 250
+
+
+def placed(config: cfg.Config, source: Any, placement: parallel.Placement) -> Any:
+    """A function that runs STEPS steps and waits for them."""
+    game = build.game(config, source.shape, source.classes, placement.axis)
+    state = [runs.initial_state(config, game, source, placement)]
+    key = parallel.key(placement, 0)
+    compiled = training.compile_steps(placement, game, source, state[0], key)
+    resident = parallel.put_everywhere(placement, source.resident)
+    items = parallel.put_items(placement, training.gather_items(source, 0, STEPS))
+    count = parallel.put_everywhere(placement, np.int32(STEPS))
+
+    def run() -> None:
+        state[0], metrics = compiled(state[0], resident, items, count, key)
+        jax.block_until_ready(metrics)
+
+    return run
+
+
+class Stopwatch(training.TrainingProgress):
+    """Progress that tells how long the loop took."""
+
+    seconds = math.nan
+
+    def __enter__(self) -> "Stopwatch":
+        self.since = time.perf_counter()
+        super().__enter__()
+        return self
+
+    def __exit__(self, *arguments: Any) -> None:
+        super().__exit__(*arguments)
+        Stopwatch.seconds = time.perf_counter() - self.since
+
+
+def overhead() -> None:
+    config = dataclasses.replace(cfg.load("mnist_dcgan")[1], steps=STEPS * 2)
+    source = build.source(config)
+    runners = {kind: placed(config, source, parallel.place(kind)) for kind in ("jit", "pmap", "shard_map")}
+    training.TrainingProgress = Stopwatch
+    best: dict[str, float] = {}
+    for round_ in range(ROUNDS + 1):  # The first compiles and warms up.
+        for name, run in runners.items():
+            since = time.perf_counter()
+            run()
+            seconds = (time.perf_counter() - since) / STEPS
+            if round_:
+                best[name] = min(best.get(name, seconds), seconds)
+        with tempfile.TemporaryDirectory() as folder:
+            training.train(config, Path(folder) / "run", quiet=True)
+        if round_:
+            seconds = Stopwatch.seconds / config.steps
+            best["loop"] = min(best.get("loop", seconds), seconds)
+    print("mnist_dcgan on one device, fastest round:")
+    for name, seconds in best.items():
+        print(f"  {name:10} {seconds * 1e3:6.2f} ms a step, {seconds / best['jit']:.3f} of jit")
+    print(f"  (loop: {config.steps} steps with metrics, samples every {config.sample_every} and checkpoints)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """An accelerator: peak bf16 FLOP/s, bytes/s out of a chip to its neighbours, seconds a hop, torus dimensions."""
+
+    flops: float
+    bandwidth: float
+    hop: float
+    torus: int
+
+
+# Peaks and bandwidths: Cloud TPU's pages on v4, v5e and v5p (half of "bidirectional inter-chip bandwidth"), NVIDIA's H100
+# SXM data sheet (dense bf16; half of NVLink's 900 GB/s). A hop of 1 us: jax-ml's "How to scale your model"; 10 us for a
+# small NCCL all-reduce among 8 GPUs is our assumption.
+MACHINES = {
+    "v4": Machine(275e12, 150e9, 1e-6, 3),
+    "v5e": Machine(197e12, 200e9, 1e-6, 2),
+    "v5p": Machine(459e12, 600e9, 1e-6, 3),
+    "H100": Machine(989e12, 450e9, 5e-6, 0),
+}
+SIZES = {"v4": (8, 32, 128, 256), "v5e": (8, 32, 128, 256), "v5p": (8, 32, 128, 256), "H100": (8,)}
+UTILISATION = 0.3  # Assumed share of the peak that convolutions of this size reach.
+
+
+def all_reduce(machine: Machine, chips: int, count: int, size: float) -> float:
+    """Seconds of `count` all-reduces of `size` bytes together: 2 (N - 1) / N of the bytes leave every chip, and each
+    all-reduce goes there and back over half of every ring of the torus."""
+    side = chips ** (1 / machine.torus) if machine.torus else 2
+    hops = 2 * max(machine.torus, 1) * side / 2
+    return 2 * (chips - 1) / chips * size / machine.bandwidth + count * hops * machine.hop
+
+
+def collectives(config: cfg.Config, shape: tuple[int, int, int]) -> tuple[int, int, float]:
+    """All-reduces of a step on 8 devices as compiled: how many, their bytes; and FLOPs of a step an example."""
+    source = ArraySource(np.zeros((config.batch_size, *shape), np.uint8), None, config.batch_size, 0)
+    placement = parallel.place()
+    game = build.game(config, shape, 0)
+    state = runs.abstract_state(config, game, source, placement)
+    split = jax.sharding.NamedSharding(placement.mesh, jax.sharding.PartitionSpec(("data", "model")))
+    batch = {"image": jax.ShapeDtypeStruct((config.batch_size, *shape), jnp.float32, sharding=split)}
+    compiled = jax.jit(functools.partial(train_step.train_step, game)).lower(state, batch, jax.random.key(0)).compile()
+    count, size = 0, 0
+    for line in compiled.as_text().splitlines():
+        found = re.search(r"= (\(?.*?\)?) all-reduce(?:-start)?\(", line)
+        if found:
+            count += 1
+            for numbers in re.findall(r"f32\[([\d,]*)\]", found[1]):
+                size += 4 * math.prod(int(number) for number in numbers.split(",") if number)
+        assert "all-gather(" not in line
+        assert "all-to-all(" not in line
+    cost = compiled.cost_analysis() or {}
+    return count, size, cost["flops"] * 8 / config.batch_size
+
+
+def model() -> None:
+    batch = 64  # Examples a chip.
+    count, size, flops = collectives(cfg.Config(batch_size=64), (64, 64, 3))
+    parameters = 24.8e6 + 24.0e6  # StyleGAN2 at 256 x 256, generator and discriminator (arXiv 1912.04958's code).
+    pairs = {
+        "DCGAN 64 x 64": (count, size, flops, batch),
+        "StyleGAN2's size, 256 x 256": (4, 4 * parameters, 5 * (45e9 + 44e9), 8),
+    }
+    for name, (count, size, flops, examples) in pairs.items():
+        print(f"{name}: {count} all-reduces of {size / 1e6:.1f} MB a step, {flops / 1e9:.2f} GFLOP an example")
+        print(f"  {'':6}" + "".join(f"{chips:>10}" for chips in SIZES["v4"]))
+        for kind, machine in MACHINES.items():
+            row = ""
+            for chips in SIZES[kind]:
+                compute = examples * flops / (machine.flops * UTILISATION)
+                row += f"{compute / (compute + all_reduce(machine, chips, count, size)):10.1%}"
+            print(f"  {kind:6}{row}   compute {compute * 1e3:.2f} ms a step")
+
+
+def weak() -> None:
+    script = Path(__file__).parents[1] / "launch" / "multiprocess.sh"
+    print("simulated processes of one device each on this machine, 64 examples a process, mnist_dcgan without R1:")
+    base = math.nan
+    for processes in (1, 2, 4):
+        with tempfile.TemporaryDirectory() as folder:
+            flags = [f"--batch-size={64 * processes}", "--r1=0", "--log-every=1", f"--out={folder}/run"]
+            seconds = []
+            for steps in (40, 120):  # The difference leaves out the start.
+                since = time.perf_counter()
+                command = [script, str(processes), "1", "mnist_dcgan", *flags, f"--steps={steps}"]
+                subprocess.run(command, check=True, capture_output=True)
+                seconds.append(time.perf_counter() - since)
+        pace = (seconds[1] - seconds[0]) / 40
+        base = pace if processes == 1 else base
+        print(f"  {processes} processes: {pace * 1e3:.0f} ms a step, {pace / base:.2f} of one's")
+
+
+if __name__ == "__main__":
+    for name, function in {"--overhead": overhead, "--model": model, "--weak": weak}.items():
+        if name in sys.argv:
+            function()
+            break
+    else:
+        print(__doc__)

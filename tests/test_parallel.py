@@ -1,0 +1,247 @@
+"""One result on any number of devices and processes, however the step is placed; and what happens when one dies."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import yaml
+from test_training import SMALL, SMALL_FLAGS
+
+from jaxgan import checkpoint, cli, parallel, training
+from jaxgan import run as runs
+from jaxgan.errors import UserError
+from jaxgan.monitor import metrics
+
+ROOT = Path(__file__).parents[1]
+PLACEMENTS = ("jit", "pmap", "shard_map")
+DOUBLE = (*PLACEMENTS, "jit split")
+
+
+@pytest.fixture(scope="module")
+def differences():
+    """What tests/eight_devices.py finds: how far one and eight devices part."""
+    process = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "eight_devices.py")],
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": "8"},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    return json.loads(process.stdout)
+
+
+# Of float32 numbers summed in another order; after 20 steps of SGD the differences have grown a little.
+@pytest.mark.parametrize(
+    ("name", "bound"),
+    [(f"float32 {kind} {steps}", bound) for kind in PLACEMENTS for steps, bound in ((1, 2e-6), (20, 2e-5))]
+    + [(f"float64 {kind} {hands} {steps}", 1e-10) for kind in DOUBLE for hands in (1, 2) for steps in (1, 20)]
+    + [(f"float64 accumulated {way} 20", 1e-10) for way in ("jit 1", "jit 8", "shard_map 8")],
+)
+def test_eight_devices_train_as_one(differences, name, bound):
+    assert differences[name] < bound
+
+
+def test_a_batch_that_does_not_divide_names_the_nearest_sizes():
+    placement = parallel.place(devices=jax.devices()[:1])
+    parallel.check_batch(placement, 12, accumulate=4)
+    with pytest.raises(UserError, match=r"batch_size: 10 .* on 1 devices x 4 accumulated parts; take 8 or 12"):
+        parallel.check_batch(placement, 10, accumulate=4)
+    with pytest.raises(UserError, match="take 4$"):
+        parallel.check_batch(placement, 3, accumulate=4)
+
+
+def test_splitting_parameters_needs_jit_and_a_divisor():
+    with pytest.raises(UserError, match="--shard-model 2: only --parallel jit"):
+        parallel.place("pmap", 2)
+    with pytest.raises(UserError, match="--shard-model 3: does not divide 1 devices"):
+        parallel.place("jit", 3, jax.devices()[:1])
+
+
+@pytest.mark.parametrize("kind", ["pmap", "shard_map"])
+def test_a_run_may_change_its_placement(kind, tmp_path):
+    training.train(SMALL, tmp_path / "a", quiet=True)
+    place = parallel.place(kind, devices=jax.devices()[:1])
+    training.train(dataclasses.replace(SMALL, steps=15), tmp_path / "b", quiet=True, placement=place)
+    training.train(SMALL, tmp_path / "b", quiet=True)
+    assert_close(tmp_path / "b", tmp_path / "a")
+
+
+def test_profile_writes_a_trace(tmp_path):
+    training.train(SMALL, tmp_path / "run", quiet=True, profile=(5, 12))
+    assert list((tmp_path / "run" / "profile").rglob("*.xplane.pb"))
+
+
+@pytest.mark.parametrize("text", ["5", "7:3", "a:b"])
+def test_a_bad_profile_is_refused(text, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["train", "mnist_fc", f"--profile={text}"])
+    assert end.value.code == 2
+    assert f"--profile: must be A:B, steps with A < B, not {text}" in capsys.readouterr().err
+
+
+def test_distributed_without_anyone_to_tell_is_one_line():
+    process = subprocess.run(
+        [sys.executable, "-m", "jaxgan", "train", "mnist_fc", "--distributed"],
+        capture_output=True,
+        text=True,
+        env={name: value for name, value in os.environ.items() if not name.startswith("JAX_")},
+    )
+    assert process.returncode == 2, process.stderr
+    assert process.stderr.startswith("jaxgan: --distributed: ")
+    assert "give --coordinator HOST:PORT" in process.stderr
+    assert process.stderr.count("\n") == 1
+
+
+def start(processes, devices, run, *flags):
+    """Starts `launch/multiprocess.sh` in a process group of its own."""
+    return subprocess.Popen(
+        [ROOT / "launch" / "multiprocess.sh", str(processes), str(devices), "mnist_fc", *SMALL_FLAGS, f"--out={run}", *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def trainers(launcher):
+    """Process ids of the training processes, in order."""
+    found = {}
+    for status in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if os.getpgid(int(status.parent.name)) != launcher.pid or b"jaxgan" not in status.with_name("cmdline").read_bytes():
+                continue
+            settings = dict(item.split(b"=", 1) for item in status.read_bytes().split(b"\0") if b"=" in item)
+            name = status.with_name("cmdline").read_bytes().split(b"\0")
+        except (OSError, ProcessLookupError):
+            continue
+        if b"JAX_PROCESS_ID" in settings and b"python" in name[0]:
+            found[int(settings[b"JAX_PROCESS_ID"])] = int(status.parent.name)
+    return [found[index] for index in sorted(found)]
+
+
+def wait_for_checkpoint(launcher, run, step):
+    while not checkpoint.steps(run) or checkpoint.steps(run)[-1] < step:
+        assert launcher.poll() is None, launcher.communicate()[0]
+        time.sleep(0.02)
+
+
+def assert_close(run, reference):
+    a, b = runs.read(run).state, runs.read(reference).state
+    assert a.step == b.step
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-5), a, b)
+
+
+LENGTH = "--steps=300"
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """A run of two processes with two devices each."""
+    run = tmp_path_factory.mktemp("processes") / "unbroken"
+    launcher = start(2, 2, run, LENGTH)
+    said, _ = launcher.communicate(timeout=300)
+    assert launcher.returncode == 0, said
+    assert said.count("Done, 300 steps") == 1  # Process 0 alone speaks.
+    return run
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The same run of one process with one device."""
+    run = tmp_path_factory.mktemp("processes") / "alone"
+    cli.main(["train", "mnist_fc", *SMALL_FLAGS, LENGTH, f"--out={run}", "--quiet"])
+    return run
+
+
+def test_two_processes_train_as_one(unbroken, alone):
+    assert_close(unbroken, alone)
+    here, there = (metrics.read(run / "metrics.jsonl") for run in (unbroken, alone))
+    assert [line["step"] for line in here] == list(range(1, 301))
+    for name in ("discriminator/loss", "generator/gradient_norm"):
+        np.testing.assert_allclose([a[name] for a in here], [a[name] for a in there], rtol=1e-3)
+
+
+def test_a_killed_process_ends_the_others_and_four_go_on(alone, tmp_path):
+    run = tmp_path / "run"
+    launcher = start(2, 2, run, LENGTH)
+    wait_for_checkpoint(launcher, run, 50)
+    os.kill(trainers(launcher)[1], signal.SIGKILL)
+    since = time.monotonic()
+    said, _ = launcher.communicate(timeout=120)
+    assert time.monotonic() - since < 60
+    assert launcher.returncode not in (0, cli.STOPPED), said
+    assert "jaxgan: process 0 of 2: another process is gone" in said
+    assert checkpoint.steps(run)[-1] < 300
+    launcher = start(4, 1, run, LENGTH, "--parallel=shard_map")
+    said, _ = launcher.communicate(timeout=300)
+    assert launcher.returncode == 0, said
+    assert f"resuming {run} from step" in said
+    assert_close(run, alone)
+
+
+def test_sigterm_to_one_process_stops_all_at_one_step_and_the_run_goes_on_exactly(unbroken, tmp_path):
+    run = tmp_path / "run"
+    launcher = start(2, 2, run, LENGTH)
+    wait_for_checkpoint(launcher, run, 50)
+    os.kill(trainers(launcher)[1], signal.SIGTERM)
+    said, _ = launcher.communicate(timeout=120)
+    assert launcher.returncode == cli.STOPPED, said
+    stopped = checkpoint.steps(run)[-1]
+    assert f"Stopped at step {stopped} of 300, saved" in said
+    said, _ = (again := start(2, 2, run, LENGTH)).communicate(timeout=300)
+    assert again.returncode == 0, said
+    assert f"from step {stopped}" in said
+    assert cli.digest(runs.read(run).state) == cli.digest(runs.read(unbroken).state)
+    assert (run / "metrics.jsonl").read_text() == (unbroken / "metrics.jsonl").read_text()
+
+
+def test_pmap_among_processes(alone, tmp_path):
+    said, _ = (launcher := start(2, 2, tmp_path / "run", LENGTH, "--parallel=pmap")).communicate(timeout=300)
+    assert launcher.returncode == 0, said
+    assert_close(tmp_path / "run", alone)
+
+
+SCRIPTS = sorted((ROOT / "launch").glob("*.sh"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_launch_scripts_pass_shellcheck(script):
+    checked = subprocess.run(["shellcheck", script], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["multiprocess.sh", "--dry-run", "2", "4", "mnist_fc"], "JAX_PROCESS_ID=1"),
+        (["slurm.sh", "--dry-run", "mnist_fc"], "srun --kill-on-bad-exit=0 launch/local.sh jaxgan train mnist_fc"),
+        (["tpu_pod.sh", "--dry-run", "pod", "us-west4-a", "v5litepod-16", "mnist_fc"], "queued-resources create pod"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_dry_runs_show_the_commands(arguments, shown):
+    script, *rest = arguments
+    process = subprocess.run([ROOT / "launch" / script, *rest], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert shown in process.stdout
+    alone = subprocess.run([ROOT / "launch" / script], capture_output=True, text=True)
+    assert alone.returncode == 2
+    assert f"launch/{script}" in alone.stdout  # Its use.
+
+
+def test_kubernetes_manifest_names_the_processes():
+    (manifest,) = yaml.safe_load_all((ROOT / "launch" / "kubernetes.yaml").read_text())
+    job = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]
+    (container,) = job["template"]["spec"]["containers"]
+    settings = {item["name"]: item for item in container["env"]}
+    assert int(settings["JAX_NUM_PROCESSES"]["value"]) == job["parallelism"] == job["completions"]
+    assert {"JAX_COORDINATOR_ADDRESS", "JAX_PROCESS_ID"} < set(settings)
+    assert container["command"][-1] == "--distributed"
