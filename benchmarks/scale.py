@@ -1,8 +1,8 @@
 """What it costs to be placed, to be looked at, and to be many.
 
-    launch/local.sh python benchmarks/scale.py --overhead    (pmap and shard_map against jit; the loop against its steps)
-    launch/local.sh python benchmarks/scale.py --model       (predicted scaling on pods: the table of docs/scale.md)
-    launch/local.sh python benchmarks/scale.py --weak        (simulated processes: shows that it works, not its speed)
+launch/local.sh python benchmarks/scale.py --overhead    (pmap and shard_map beside jit, the loop beside its steps)
+launch/local.sh python benchmarks/scale.py --model       (predicted scaling on pods: the table of docs/scale.md)
+launch/local.sh python benchmarks/scale.py --weak        (simulated processes: shows that it works, not its speed)
 """
 
 import dataclasses
@@ -98,9 +98,9 @@ class Machine:
     torus: int
 
 
-# Peaks and bandwidths: Cloud TPU's pages on v4, v5e and v5p (half of "bidirectional inter-chip bandwidth"), NVIDIA's H100
-# SXM data sheet (dense bf16; half of NVLink's 900 GB/s). A hop of 1 us: jax-ml's "How to scale your model"; 10 us for a
-# small NCCL all-reduce among 8 GPUs is our assumption.
+# Peaks and bandwidths: Cloud TPU's pages on v4, v5e and v5p (half of "bidirectional inter-chip bandwidth"), NVIDIA's
+# H100 SXM data sheet (dense bf16; half of NVLink's 900 GB/s). A hop of 1 us: jax-ml's "How to scale your model"; 10 us
+# for a small NCCL all-reduce among 8 GPUs is our assumption.
 MACHINES = {
     "v4": Machine(275e12, 150e9, 1e-6, 3),
     "v5e": Machine(197e12, 200e9, 1e-6, 2),
@@ -112,8 +112,10 @@ UTILISATION = 0.3  # Assumed share of the peak that convolutions of this size re
 
 
 def all_reduce(machine: Machine, chips: int, count: int, size: float) -> float:
-    """Seconds of `count` all-reduces of `size` bytes together: 2 (N - 1) / N of the bytes leave every chip, and each
-    all-reduce goes there and back over half of every ring of the torus."""
+    """Seconds of `count` all-reduces of `size` bytes together.
+
+    2 (N - 1) / N of the bytes leave every chip; each all-reduce goes there and back over half of every ring.
+    """
     side = chips ** (1 / machine.torus) if machine.torus else 2
     hops = 2 * max(machine.torus, 1) * side / 2
     return 2 * (chips - 1) / chips * size / machine.bandwidth + count * hops * machine.hop
@@ -129,7 +131,7 @@ def collectives(config: cfg.Config, shape: tuple[int, int, int]) -> tuple[int, i
     batch = {"image": jax.ShapeDtypeStruct((config.batch_size, *shape), jnp.float32, sharding=split)}
     compiled = jax.jit(functools.partial(train_step.train_step, game)).lower(state, batch, jax.random.key(0)).compile()
     count, size = 0, 0
-    for line in compiled.as_text().splitlines():
+    for line in (compiled.as_text() or "").splitlines():
         found = re.search(r"= (\(?.*?\)?) all-reduce(?:-start)?\(", line)
         if found:
             count += 1
@@ -153,9 +155,8 @@ def model() -> None:
         print(f"{name}: {count} all-reduces of {size / 1e6:.1f} MB a step, {flops / 1e9:.2f} GFLOP an example")
         print(f"  {'':6}" + "".join(f"{chips:>10}" for chips in SIZES["v4"]))
         for kind, machine in MACHINES.items():
-            row = ""
+            row, compute = "", examples * flops / (machine.flops * UTILISATION)
             for chips in SIZES[kind]:
-                compute = examples * flops / (machine.flops * UTILISATION)
                 row += f"{compute / (compute + all_reduce(machine, chips, count, size)):10.1%}"
             print(f"  {kind:6}{row}   compute {compute * 1e3:.2f} ms a step")
 

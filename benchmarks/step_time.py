@@ -18,9 +18,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan import build, parallel, run, train_step, training
+from jaxgan import build, parallel, train_step, training
 from jaxgan import config as cfg
 from jaxgan.data import ArraySource
+from jaxgan.run import initial_state
 
 ROUNDS = 4
 CASES = {
@@ -52,7 +53,7 @@ def jax_runs(config: cfg.Config, shape: tuple[int, int, int], steps: int) -> tup
     game = build.game(config, shape, 0)
     key = jax.random.key(0)
     placement = parallel.place()
-    state = run.initial_state(config, game, source, placement)
+    state = initial_state(config, game, source, placement)
     since = time.perf_counter()
     compiled = training.compile_steps(placement, game, source, state, key)
     compile_seconds = time.perf_counter() - since

@@ -39,8 +39,10 @@ def game(config: cfg.Config, shape: tuple[int, int, int], classes: int, axis: st
     match config.discriminator:
         case cfg.MLPDiscriminator(widths=widths, dropout=dropout):
             discriminator = mlp.Discriminator(widths, dropout, classes, dtype, axis)
-        case cfg.DCGANDiscriminator(width=width, downsampling=downsampling, features=features, norm=norm, dropout=dropout):
-            discriminator = dcgan.Discriminator(width, downsampling, features, norm, dropout, classes, dtype, axis)
+        case cfg.DCGANDiscriminator() as d:
+            discriminator = dcgan.Discriminator(
+                d.width, d.downsampling, d.features, d.norm, d.dropout, classes, dtype, axis
+            )
     return Game(
         generator,
         discriminator,

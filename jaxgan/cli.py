@@ -59,7 +59,8 @@ def main(arguments: list[str] | None = None) -> None:
 class Train:
     """Train a GAN. The same command again, or `jaxgan train RUN`, goes on where it stopped.
 
-    Ctrl-C and SIGTERM stop cleanly, with a checkpoint (exit code 75). Samples, losses.png and metrics.jsonl are in the run's directory.
+    Ctrl-C and SIGTERM stop cleanly, with a checkpoint (exit code 75). Samples, losses.png and metrics.jsonl are in the
+    run's directory.
     """
 
     target: Annotated[Positional[str], tyro.conf.arg(metavar="CONFIG|RUN")]
@@ -84,7 +85,7 @@ class Train:
     """How many processes there are."""
     process: int | None = None
     """Which of them this is, from 0."""
-    timeout: int = 60
+    timeout: int = 30
     """Seconds of silence after which a process counts as dead; the others then end, with an error."""
     profile: str | None = None
     """A:B writes a jax.profiler trace of steps A to B to the run's directory, for TensorBoard or Perfetto."""

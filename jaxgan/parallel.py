@@ -230,19 +230,17 @@ def _pmap(placement: Placement, loop: Loop) -> Loop:
 
     def run(state: Any, resident: Any, items: Any, count: jax.Array, key: jax.Array) -> tuple[Any, Any]:
         # Among several processes pmap wants each one's own arrays, and returns such.
-        own = functools.partial(_host_local, mesh)
-        state, resident, count, key = map(own, (state, resident, count, key), [P()] * 4)
-        blocks = jax.tree.map(
-            lambda leaf: leaf.reshape(leaf.shape[0], local, -1, *leaf.shape[2:]), own(items, placement.items.spec)
-        )
-        out = mapped(state, resident, blocks, count, key)
-        return multihost_utils.host_local_array_to_global_array(out, mesh, P())
+        own = functools.partial(multihost_utils.global_array_to_host_local_array, global_mesh=mesh)
+        with jax.transfer_guard("allow"):
+            state, resident, count, key = own((state, resident, count, key), pspecs=P())
+            blocks = jax.tree.map(
+                lambda leaf: leaf.reshape(leaf.shape[0], local, -1, *leaf.shape[2:]),
+                own(items, pspecs=placement.items.spec),
+            )
+            out = mapped(state, resident, blocks, count, key)
+            return multihost_utils.host_local_array_to_global_array(out, mesh, P())
 
     return run
-
-
-def _host_local(mesh: Mesh, tree: Any, spec: P) -> Any:
-    return multihost_utils.global_array_to_host_local_array(tree, mesh, spec)
 
 
 def local(placement: Placement, tree: Any) -> Any:
@@ -269,7 +267,7 @@ def lost_processes() -> Iterator[None]:
     """Ends this process, with one line, when what it does with others fails because one of them has died."""
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
+    except (jax.errors.JaxRuntimeError, TimeoutError) as error:
         if jax.process_count() == 1:
             raise
         print(

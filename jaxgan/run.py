@@ -14,6 +14,7 @@ import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
 import filelock
 import jax
 import jax.numpy as jnp

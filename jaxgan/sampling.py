@@ -32,10 +32,8 @@ def draw_latents(key: jax.Array, count: int, size: int, truncation: float | None
     return jax.vmap(lambda k: jax.random.truncated_normal(k, -truncation, truncation, (size,)))(keys)
 
 
-def pictures(
-    game: train_step.Game, variables: Any, latent: jax.Array, label: jax.Array | None = None
-) -> np.ndarray:
-    """Runs a generator with its variables, as a rule `state.ema`, on latents [N, size] (and labels int32 [N]), a batch at a time.
+def pictures(game: train_step.Game, variables: Any, latent: jax.Array, label: jax.Array | None = None) -> np.ndarray:
+    """Runs a generator, as a rule with `state.ema`, on latents [N, size] (and labels int32 [N]), a batch at a time.
 
     Returns:
         uint8 [N, H, W, C].

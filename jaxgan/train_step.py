@@ -243,9 +243,7 @@ class _Generated(NamedTuple):
     stats: Any
 
 
-def _generate(
-    game: Game, player: Player, stats: Any, batch: Batch, key: jax.Array, noise: jax.Array
-) -> _Generated:
+def _generate(game: Game, player: Player, stats: Any, batch: Batch, key: jax.Array, noise: jax.Array) -> _Generated:
     latent = _latents_at(stream(key, "latent"), batch["index"], game.latent_size)
 
     def forward(params: Any) -> tuple[Any, Any]:

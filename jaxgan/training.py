@@ -73,7 +73,8 @@ def train(
     parallel.check_batch(placement, config.batch_size, config.accumulate)
     first = parallel.is_first()
     console = Console(quiet=quiet or not first, highlight=False)
-    with runs.lock(run) if first else contextlib.nullcontext(), _catch_stop() as stop:
+    lock = runs.lock(run) if first else contextlib.nullcontext()
+    with lock, _catch_stop() as stop, parallel.lost_processes():
         if runs.is_run(run):
             changed = cfg.differences(runs.read_config(run), config)
             if changed:
@@ -203,22 +204,21 @@ def _loop(
             if job.profile and step == job.profile[0]:
                 profiler.enter_context(jax.profiler.trace(job.run / "profile"))
             since = time.perf_counter()
-            with parallel.lost_processes():
-                state, collected = compiled(state, resident, items, counted, job.key)
-                if step + count < config.steps:
-                    following = plan(step + count)  # Travels while the devices work.
-                collected = {name: values[:count] for name, values in jax.device_get(collected).items()}
-                # Processes must agree on how long the next dispatch is, and on whether there is one.
-                mine = np.array([bool(stop), (time.perf_counter() - since) / count], np.float32)
-                stopped, seconds_a_step = map(float, parallel.largest(mine))
+            state, collected = compiled(state, resident, items, counted, job.key)
+            if step + count < config.steps:
+                following = plan(step + count)  # Travels while the devices work.
+            collected = {name: values[:count] for name, values in jax.device_get(collected).items()}
+            # Processes must agree on how long the next dispatch is, and on whether there is one.
+            mine = np.array([bool(stop), (time.perf_counter() - since) / count], np.float32)
+            stopped, seconds_a_step = map(float, parallel.largest(mine))
             try:
                 metrics.check_finite(step + 1, collected)
             except NonFiniteError as error:
                 kept = checkpoint.steps(job.run)
                 where = f"The last good checkpoint is step {kept[-1]}." if kept else "No checkpoint was made yet."
                 raise NonFiniteError(f"{job.run}: {error} {where}") from None
-            for index in range(count if writer else 0):
-                if (step + index + 1) % config.log_every == 0:
+            for index in range(count):
+                if writer and (step + index + 1) % config.log_every == 0:
                     line = {name: float(values[index]) for name, values in collected.items()}
                     writer.write(step + index + 1, line)
             step += count

@@ -22,11 +22,11 @@ if [ "$(cat "$venv/.installed" 2>/dev/null)" != "$wanted" ]; then
   echo "setting up $venv (once, a minute or two) ..." >&2
   if command -v uv >/dev/null; then
     uv venv --quiet --allow-existing --python "$python" "$venv"
-    uv pip install --quiet --python "$venv" --constraint "$root/requirements.lock" --editable "$root[dev]"
+    uv pip install --quiet --python "$venv" --constraint "$root/requirements.lock" --editable "${root}[dev]"
   else
     "$python" -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-      --constraint "$root/requirements.lock" --editable "$root[dev]"
+      --constraint "$root/requirements.lock" --editable "${root}[dev]"
   fi
   echo "$wanted" >"$venv/.installed"
 fi

@@ -5,7 +5,8 @@
 # SIGTERM and SIGINT go on to all of them. Ends with the status of the first process that failed, or 75 where training
 # was stopped before its end: then the same command goes on.
 set -euo pipefail
-dry=; [ "${1-}" = --dry-run ] && { dry=echo; shift; }
+dry=''
+[ "${1-}" != --dry-run ] || { dry='echo'; shift; }
 [ $# -ge 3 ] || { sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 2; }
 processes=$1 devices=$2; shift 2
 root=$(cd "$(dirname "$0")/.." && pwd)

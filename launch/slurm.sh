@@ -11,7 +11,8 @@
 #SBATCH --open-mode=append
 #SBATCH --output=jaxgan-%j.log
 set -euo pipefail
-dry=; [ "${1-}" = --dry-run ] && { dry=echo; shift; }
+dry=''
+[ "${1-}" != --dry-run ] || { dry='echo'; shift; }
 [ $# -ge 1 ] || { sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 2; }
 # Slurm runs a copy of this script: the checkout is where it was submitted.
 cd "${SLURM_SUBMIT_DIR:-$(dirname "$0")/..}"

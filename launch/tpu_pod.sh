@@ -7,7 +7,8 @@
 # SHARED is run on every worker and must make the directory of --out one and the same on all of them. SPOT=1 takes spot
 # capacity, KEEP=1 keeps the slice, VERSION is the TPU software (tpu-ubuntu2204-base).
 set -euo pipefail
-dry=; [ "${1-}" = --dry-run ] && { dry=echo; shift; }
+dry=''
+[ "${1-}" != --dry-run ] || { dry='echo'; shift; }
 [ $# -ge 4 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2; }
 name=$1 zone=$2 type=$3; shift 3
 root=$(cd "$(dirname "$0")/.." && pwd)

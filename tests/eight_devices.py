@@ -109,11 +109,13 @@ def main():
     for kind, devices, model in ways:
         compare(f"float32 {kind}", reference, single_game, 8, kind, devices, model, counts, r1=0.1)
     with jax.enable_x64(True):
-        for hands in (1, 2):
-            reference = run(double_game, 4, "jit", 1, counts=counts, discriminator_updates=hands)
-            for kind, devices, model in (*ways, ("jit", 8, 2)):
-                name = f"float64 {kind}{' split' if model > 1 else ''} {hands}"
-                compare(name, reference, double_game, 4, kind, devices, model, counts, discriminator_updates=hands)
+        reference = run(double_game, 4, "jit", 1, counts=counts)
+        for kind, devices, model in (*ways, ("jit", 8, 2)):
+            name = f"float64 {kind}{' split' if model > 1 else ''}"
+            compare(name, reference, double_game, 4, kind, devices, model, counts)
+        reference = run(double_game, 4, "jit", 1, discriminator_updates=2)
+        for kind in ("jit", "shard_map"):
+            compare(f"float64 two updates {kind}", reference, double_game, 4, kind, 8, discriminator_updates=2)
         reference = run(double_game, 4, "jit", 1, plain=True)
         for kind, devices in (("jit", 1), ("jit", 8), ("shard_map", 8)):
             name = f"float64 accumulated {kind} {devices}"

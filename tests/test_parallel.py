@@ -21,32 +21,25 @@ from jaxgan.errors import UserError
 from jaxgan.monitor import metrics
 
 ROOT = Path(__file__).parents[1]
-PLACEMENTS = ("jit", "pmap", "shard_map")
-DOUBLE = (*PLACEMENTS, "jit split")
 
 
-@pytest.fixture(scope="module")
-def differences():
-    """What tests/eight_devices.py finds: how far one and eight devices part."""
+def test_eight_devices_train_as_one():
+    """In every placement, with SGD, which hides nothing: tests/eight_devices.py."""
     process = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "eight_devices.py")],
+        [sys.executable, ROOT / "tests" / "eight_devices.py"],
         env={**os.environ, "JAX_NUM_CPU_DEVICES": "8"},
         capture_output=True,
         text=True,
     )
     assert process.returncode == 0, process.stderr[-3000:]
-    return json.loads(process.stdout)
-
-
-# Of float32 numbers summed in another order; after 20 steps of SGD the differences have grown a little.
-@pytest.mark.parametrize(
-    ("name", "bound"),
-    [(f"float32 {kind} {steps}", bound) for kind in PLACEMENTS for steps, bound in ((1, 2e-6), (20, 2e-5))]
-    + [(f"float64 {kind} {hands} {steps}", 1e-10) for kind in DOUBLE for hands in (1, 2) for steps in (1, 20)]
-    + [(f"float64 accumulated {way} 20", 1e-10) for way in ("jit 1", "jit 8", "shard_map 8")],
-)
-def test_eight_devices_train_as_one(differences, name, bound):
-    assert differences[name] < bound
+    differences = json.loads(process.stdout)
+    # Of float32 numbers summed in another order; after 20 steps the differences have grown a little.
+    bounds = {"float32 1": 2e-6, "float32 20": 2e-5, "float64 1": 1e-10, "float64 20": 1e-10}
+    found = {name: value for name, value in differences.items() if value >= bounds[f"{name[:7]} {name.split()[-1]}"]}
+    assert not found
+    kinds = {f"float32 {kind} {steps}" for kind in ("jit", "pmap", "shard_map") for steps in (1, 20)}
+    assert kinds < set(differences)
+    assert len(differences) == 19
 
 
 def test_a_batch_that_does_not_divide_names_the_nearest_sizes():
@@ -54,7 +47,7 @@ def test_a_batch_that_does_not_divide_names_the_nearest_sizes():
     parallel.check_batch(placement, 12, accumulate=4)
     with pytest.raises(UserError, match=r"batch_size: 10 .* on 1 devices x 4 accumulated parts; take 8 or 12"):
         parallel.check_batch(placement, 10, accumulate=4)
-    with pytest.raises(UserError, match="take 4$"):
+    with pytest.raises(UserError, match=r"take 4$"):
         parallel.check_batch(placement, 3, accumulate=4)
 
 
@@ -102,8 +95,9 @@ def test_distributed_without_anyone_to_tell_is_one_line():
 
 def start(processes, devices, run, *flags):
     """Starts `launch/multiprocess.sh` in a process group of its own."""
+    numbers = str(processes), str(devices)
     return subprocess.Popen(
-        [ROOT / "launch" / "multiprocess.sh", str(processes), str(devices), "mnist_fc", *SMALL_FLAGS, f"--out={run}", *flags],
+        [ROOT / "launch" / "multiprocess.sh", *numbers, "mnist_fc", *SMALL_FLAGS, f"--out={run}", *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -114,16 +108,17 @@ def start(processes, devices, run, *flags):
 def trainers(launcher):
     """Process ids of the training processes, in order."""
     found = {}
-    for status in Path("/proc").glob("[0-9]*/environ"):
+    for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if os.getpgid(int(status.parent.name)) != launcher.pid or b"jaxgan" not in status.with_name("cmdline").read_bytes():
+            command = (folder / "cmdline").read_bytes().split(b"\0")
+            if os.getpgid(int(folder.name)) != launcher.pid or b"python" not in command[0]:
                 continue
-            settings = dict(item.split(b"=", 1) for item in status.read_bytes().split(b"\0") if b"=" in item)
-            name = status.with_name("cmdline").read_bytes().split(b"\0")
-        except (OSError, ProcessLookupError):
+            variables = (folder / "environ").read_bytes().split(b"\0")
+        except OSError:  # Ended meanwhile.
             continue
-        if b"JAX_PROCESS_ID" in settings and b"python" in name[0]:
-            found[int(settings[b"JAX_PROCESS_ID"])] = int(status.parent.name)
+        for variable in variables:
+            if variable.startswith(b"JAX_PROCESS_ID="):
+                found[int(variable.split(b"=")[1])] = int(folder.name)
     return [found[index] for index in sorted(found)]
 
 
@@ -139,68 +134,59 @@ def assert_close(run, reference):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-5), a, b)
 
 
-LENGTH = "--steps=300"
-
-
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    """A run of two processes with two devices each."""
-    run = tmp_path_factory.mktemp("processes") / "unbroken"
-    launcher = start(2, 2, run, LENGTH)
-    said, _ = launcher.communicate(timeout=300)
-    assert launcher.returncode == 0, said
-    assert said.count("Done, 300 steps") == 1  # Process 0 alone speaks.
-    return run
+LENGTH = "--steps=120"
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """The same run of one process with one device."""
+    """The run that several processes make, made by one with one device."""
     run = tmp_path_factory.mktemp("processes") / "alone"
     cli.main(["train", "mnist_fc", *SMALL_FLAGS, LENGTH, f"--out={run}", "--quiet"])
     return run
 
 
-def test_two_processes_train_as_one(unbroken, alone):
+def test_two_processes_train_as_one_and_stop_as_one(alone, tmp_path):
+    unbroken, run = tmp_path / "unbroken", tmp_path / "run"
+    said, _ = (launcher := start(2, 2, unbroken, LENGTH)).communicate(timeout=300)
+    assert launcher.returncode == 0, said
+    assert said.count("Done, 120 steps") == 1  # Process 0 alone speaks.
     assert_close(unbroken, alone)
-    here, there = (metrics.read(run / "metrics.jsonl") for run in (unbroken, alone))
-    assert [line["step"] for line in here] == list(range(1, 301))
+    here, there = (metrics.read(path / "metrics.jsonl") for path in (unbroken, alone))
+    assert [line["step"] for line in here] == list(range(1, 121))
     for name in ("discriminator/loss", "generator/gradient_norm"):
         np.testing.assert_allclose([a[name] for a in here], [a[name] for a in there], rtol=1e-3)
-
-
-def test_a_killed_process_ends_the_others_and_four_go_on(alone, tmp_path):
-    run = tmp_path / "run"
+    # SIGTERM to one of them stops both at the same step; then the run goes on exactly.
     launcher = start(2, 2, run, LENGTH)
-    wait_for_checkpoint(launcher, run, 50)
-    os.kill(trainers(launcher)[1], signal.SIGKILL)
-    since = time.monotonic()
-    said, _ = launcher.communicate(timeout=120)
-    assert time.monotonic() - since < 60
-    assert launcher.returncode not in (0, cli.STOPPED), said
-    assert "jaxgan: process 0 of 2: another process is gone" in said
-    assert checkpoint.steps(run)[-1] < 300
-    launcher = start(4, 1, run, LENGTH, "--parallel=shard_map")
-    said, _ = launcher.communicate(timeout=300)
-    assert launcher.returncode == 0, said
-    assert f"resuming {run} from step" in said
-    assert_close(run, alone)
-
-
-def test_sigterm_to_one_process_stops_all_at_one_step_and_the_run_goes_on_exactly(unbroken, tmp_path):
-    run = tmp_path / "run"
-    launcher = start(2, 2, run, LENGTH)
-    wait_for_checkpoint(launcher, run, 50)
+    wait_for_checkpoint(launcher, run, 30)
     os.kill(trainers(launcher)[1], signal.SIGTERM)
     said, _ = launcher.communicate(timeout=120)
     assert launcher.returncode == cli.STOPPED, said
     stopped = checkpoint.steps(run)[-1]
-    assert f"Stopped at step {stopped} of 300, saved" in said
+    assert f"Stopped at step {stopped} of 120, saved" in said
     said, _ = (again := start(2, 2, run, LENGTH)).communicate(timeout=300)
     assert again.returncode == 0, said
     assert f"from step {stopped}" in said
     assert cli.digest(runs.read(run).state) == cli.digest(runs.read(unbroken).state)
     assert (run / "metrics.jsonl").read_text() == (unbroken / "metrics.jsonl").read_text()
+
+
+def test_a_killed_process_ends_the_others_and_four_go_on(alone, tmp_path):
+    run = tmp_path / "run"
+    launcher = start(2, 2, run, LENGTH, "--timeout=10")
+    wait_for_checkpoint(launcher, run, 30)
+    os.kill(trainers(launcher)[1], signal.SIGKILL)
+    since = time.monotonic()
+    said, _ = launcher.communicate(timeout=120)
+    assert time.monotonic() - since < 60
+    assert launcher.returncode not in (0, cli.STOPPED), said
+    # In a step the broken connection tells at once; while a checkpoint is written, the missing heartbeat does.
+    assert "jaxgan: process 0 of 2: another process is gone" in said or "heartbeat timeout" in said
+    assert checkpoint.steps(run)[-1] < 120
+    launcher = start(4, 1, run, LENGTH, "--parallel=shard_map")
+    said, _ = launcher.communicate(timeout=300)
+    assert launcher.returncode == 0, said
+    assert f"resuming {run} from step" in said
+    assert_close(run, alone)
 
 
 def test_pmap_among_processes(alone, tmp_path):

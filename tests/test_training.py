@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -276,7 +277,7 @@ def test_saved_states_survive_donation(unbroken, key):
         for step in range(10):
             expected[step] = cli.digest(state)
             saver.save(state)
-            state, _ = compiled(state, source.resident, training.gather_items(source, step, 1), np.int32(1), key)
+            state, _ = compiled(state, source.resident, training.gather_items(source, step, 1), jnp.int32(1), key)
     runs.write_config(run, config)
     for step in reversed(range(10)):
         assert cli.digest(runs.read(run).state) == expected[step]

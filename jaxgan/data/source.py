@@ -5,8 +5,8 @@ A batch comes about in two halves, so that small sets can live on the device and
     item = source[step]                          # on the host: NumPy arrays, what has to travel for this step
     batch = source.batch(source.resident, item)  # on the device, inside the compiled step
 
-Among several processes each has a source that feeds its own block of every batch. Being a function of the step, a source has no state to save: training resumes at any step with the batches that the
-unbroken run would have seen.
+Among several processes each has a source that feeds its own block of every batch. Being a function of the step, a
+source has no state to save: training resumes at any step with the batches that the unbroken run would have seen.
 """
 
 import dataclasses

@@ -186,8 +186,8 @@ def optimizer(
             Adam's, is a change of pixels and means the same at every size and weight.
         iterations: of all stages together. Over the last third of them the learning rate falls to a fiftieth: small
             steps settle. L-BFGS searches for its own steps.
-        learning_rate: by default 0.03 for Adam (0.05 lowers the loss sooner at first, but leaves coloured spots on faces), 0.005
-            for SGD; 1, times what the line search finds, for L-BFGS.
+        learning_rate: by default 0.03 for Adam (0.05 leaves coloured spots on faces), 0.005 for SGD; 1, times what the
+            line search finds, for L-BFGS.
     """
     if name == "lbfgs":
         return optax.lbfgs(learning_rate)
