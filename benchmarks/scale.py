@@ -5,15 +5,19 @@ launch/local.sh python benchmarks/scale.py --model       (predicted scaling on p
 launch/local.sh python benchmarks/scale.py --weak        (simulated processes: shows that it works, not its speed)
 """
 
+import contextlib
 import dataclasses
 import functools
+import io
 import math
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,27 +70,37 @@ class Stopwatch(training.TrainingProgress):
 
 
 def overhead() -> None:
-    config = dataclasses.replace(cfg.load("mnist_dcgan")[1], steps=STEPS * 8)
+    config = dataclasses.replace(cfg.load("mnist_dcgan")[1], steps=STEPS * 4)
     source = build.source(config)
     runners = {kind: placed(config, source, parallel.place(kind)) for kind in ("jit", "pmap", "shard_map")}
-    training.TrainingProgress = Stopwatch
-    best: dict[str, float] = {}
-    for round_ in range(ROUNDS + 1):  # The first compiles and warms up.
+    for run in runners.values():  # Compiles and warms up.
+        run()
+
+    def time_of(run: Callable[[], None]) -> float:
+        since = time.perf_counter()
+        run()
+        return (time.perf_counter() - since) / STEPS
+
+    print("mnist_dcgan on one device, ms a step; they take turns, and the median round counts:")
+    found: dict[str, list[float]] = {name: [] for name in runners}
+    for _ in range(ROUNDS):
         for name, run in runners.items():
-            since = time.perf_counter()
-            run()
-            seconds = (time.perf_counter() - since) / STEPS
-            if round_:
-                best[name] = min(best.get(name, seconds), seconds)
-    for _ in range(2):  # Long enough that compiling the sampler does not count for more than it does in a real run.
-        with tempfile.TemporaryDirectory() as folder:
+            found[name].append(time_of(run))
+    base = statistics.median(found["jit"])
+    for name, seconds in found.items():
+        print(f"  {name:10} {statistics.median(seconds) * 1e3:6.2f}, {statistics.median(seconds) / base:.3f} of jit")
+
+    training.TrainingProgress = Stopwatch
+    bare, whole = [], []
+    for _ in range(ROUNDS):
+        bare += [time_of(runners["jit"]) for _ in range(2)]
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
             training.train(config, Path(folder) / "run", quiet=True)
-        seconds = Stopwatch.seconds / config.steps
-        best["loop"] = min(best.get("loop", seconds), seconds)
-    print("mnist_dcgan on one device, fastest round:")
-    for name, seconds in best.items():
-        print(f"  {name:10} {seconds * 1e3:6.2f} ms a step, {seconds / best['jit']:.3f} of jit")
-    print(f"  (loop: {config.steps} steps with metrics, samples every {config.sample_every} and checkpoints)")
+        whole.append(Stopwatch.seconds / config.steps)
+        bare += [time_of(runners["jit"]) for _ in range(2)]
+    ratio = statistics.median(whole) / statistics.median(bare)
+    print(f"the loop with metrics, samples and checkpoints, {config.steps} steps: {statistics.median(whole) * 1e3:.2f}")
+    print(f"its steps alone: {statistics.median(bare) * 1e3:.2f}, ratio {ratio:.3f}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +164,7 @@ def all_reduces(config: cfg.Config, shape: tuple[int, int, int], kind: parallel.
 
 
 def stylegan2(size: int) -> tuple[float, float]:
-    """Parameters of both networks, and FLOPs of a step an example: arXiv 1912.04958, config F, without regularisation."""
+    """Parameters of both networks, and FLOPs of a step an example: arXiv 1912.04958, config F, unregularised."""
     channels = {2**k: min(512, 2**15 // 2**k) for k in range(2, 11)}
     generator, judge = 8 * 512**2 + 16 * 512 + 9 * 512**2, 9 * 513 * 512 + 512 * 16 * 512
     parameters, layers_g, layers_d = generator + judge, 9 * 512**2 * 16, 9 * 513 * 512 * 16
@@ -170,13 +184,14 @@ def model() -> None:
     by_compiler = all_reduces(config, shape, "jit")
     print(f"jit's compiler, for CPUs: {by_compiler[0]} all-reduces of {by_compiler[1] / 1e6:.1f} MB a step")
     parameters, flops = stylegan2(256)
+    dcgan_flops = step_time.textbook_gflop(config, shape) * 1e9 / config.batch_size
     pairs = {
-        "DCGAN 64 x 64": (*all_reduces(config, shape, "shard_map"), step_time.textbook_gflop(config, shape) * 1e9 / 64, 64),
+        "DCGAN 64 x 64": (*all_reduces(config, shape, "shard_map"), dcgan_flops, 64),
         "StyleGAN2 256 x 256": (2, 4 * parameters, flops, 8),
     }
     for name, (count, size, flops, examples) in pairs.items():
-        print(f"{name}: {count} all-reduces of {size / 1e6:.1f} MB a step, {flops / 1e9:.2f} GFLOP an example,", end=" ")
-        print(f"{examples} examples a chip")
+        print(f"{name}: {count} all-reduces of {size / 1e6:.1f} MB a step, {flops / 1e9:.2f} GFLOP an example,")
+        print(f"  {examples} examples a chip; efficiency on so many chips:")
         print(f"  {'':6}" + "".join(f"{chips:>8}" for chips in SIZES["v4"]))
         for kind, machine in MACHINES.items():
             row, compute = "", examples * flops / (machine.flops * UTILISATION)
@@ -192,13 +207,13 @@ def weak() -> None:
     for processes in (1, 2, 4):
         with tempfile.TemporaryDirectory() as folder:
             flags = [f"--batch-size={64 * processes}", "--r1=0", "--log-every=1", f"--out={folder}/run"]
-            seconds = []
-            for steps in (40, 120):  # The difference leaves out the start.
+            seconds: list[float] = []
+            for steps in (2, 40, 120):  # The first compiles; the difference of the others leaves out the start.
                 since = time.perf_counter()
                 command = [script, str(processes), "1", "mnist_dcgan", *flags, f"--steps={steps}"]
                 subprocess.run(command, check=True, capture_output=True)
                 seconds.append(time.perf_counter() - since)
-        pace = (seconds[1] - seconds[0]) / 40
+        pace = (seconds[2] - seconds[1]) / 80
         base = pace if processes == 1 else base
         print(f"  {processes} processes: {pace * 1e3:.0f} ms a step, {pace / base:.2f} of one's")
 
