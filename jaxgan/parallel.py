@@ -46,13 +46,13 @@ def connect(coordinator: str | None, processes: int | None, process: int | None,
     Raises:
         UserError: neither arguments nor environment nor platform tell who takes part, or not all came in time.
     """
-    environment = (os.environ.get(f"JAX_{name}") for name in ("COORDINATOR_ADDRESS", "NUM_PROCESSES", "PROCESS_ID"))
-    from_coordinator, from_processes, from_process = environment
-    coordinator = coordinator or from_coordinator
-    processes = int(from_processes) if processes is None and from_processes else processes
-    process = int(from_process) if process is None and from_process else process
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
+        coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
+        if processes is None and "JAX_NUM_PROCESSES" in os.environ:
+            processes = int(os.environ["JAX_NUM_PROCESSES"])
+        if process is None and "JAX_PROCESS_ID" in os.environ:
+            process = int(os.environ["JAX_PROCESS_ID"])
         jax.distributed.initialize(
             coordinator,
             processes,
@@ -119,7 +119,7 @@ def place(kind: Kind = "jit", model: int = 1, devices: Sequence[Any] | None = No
     ordered = sorted(devices, key=lambda device: (device.process_index, device.id))
     if model > 1 and kind != "jit":
         raise UserError(f"--shard-model {model}: only --parallel jit splits parameters, not {kind}")
-    if len(ordered) % model:
+    if model < 1 or len(ordered) % model:
         raise UserError(f"--shard-model {model}: does not divide {len(ordered)} devices")
     grid = np.array(ordered).reshape(-1, model)
     return Placement(kind, Mesh(grid, (DATA, MODEL), axis_types=(AxisType.Auto,) * 2))

@@ -54,8 +54,9 @@ def test_a_batch_that_does_not_divide_names_the_nearest_sizes():
 def test_splitting_parameters_needs_jit_and_a_divisor():
     with pytest.raises(UserError, match="--shard-model 2: only --parallel jit"):
         parallel.place("pmap", 2)
-    with pytest.raises(UserError, match="--shard-model 3: does not divide 1 devices"):
-        parallel.place("jit", 3, jax.devices()[:1])
+    for number in (3, 0):
+        with pytest.raises(UserError, match=f"--shard-model {number}: does not divide 1 devices"):
+            parallel.place("jit", number, jax.devices()[:1])
 
 
 @pytest.mark.parametrize("kind", ["pmap", "shard_map"])
