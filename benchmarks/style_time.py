@@ -3,7 +3,7 @@
     launch/local.sh python benchmarks/style_time.py [SIZE ...]     (PyTorch is in the extra `bench`)
     launch/local.sh python benchmarks/style_time.py --to-loss SIZE
     launch/local.sh python benchmarks/style_time.py --same SIZE
-    launch/local.sh python benchmarks/style_time.py --memory jaxgan|pytorch SIZE
+    launch/local.sh python benchmarks/style_time.py --memory jaxgan|jaxgan-saving|pytorch SIZE
     launch/local.sh python benchmarks/style_time.py --growth
 
 The first prints for each size (256 and 512 if none is given) ms an iteration of Gatys with VGG16, relu1_1 to relu5_1,
@@ -68,9 +68,12 @@ def textbook_gflop(size: int) -> float:
 class Ours:
     """Our loop at one size, compiled."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, saving: bool = False) -> None:
         content, style = map(jnp.asarray, pictures(size))
-        self.options, self.network = options(((1.0, ITERATIONS),), ADAM), weights.load()
+        chosen = command.Style(size=size, save_memory=saving)
+        self.network = weights.load().using(**chosen._network())
+        bands = chosen._options((size, size)).band_rows
+        self.options = dataclasses.replace(options(((1.0, ITERATIONS),), ADAM), band_rows=bands)
         since = time.perf_counter()
         quick = self.network.using(winograd=False)  # as `stylize` does
         self.targets = jax.block_until_ready(transfer.prepare(quick, content, (style,), self.options, None, 1.0))
@@ -147,18 +150,22 @@ def to_loss(size: int, iterations: int = 500) -> None:
 
 def same(size: int) -> None:
     theirs = torch_side(size)
+    # From the content itself, where the content loss has no slope, rounding alone decides where a descent goes.
+    noise = np.random.RandomState(1).random_sample((size, size, 3)).astype(np.float32)
+    theirs.begin(noise)
     values = np.array([theirs.step() for _ in range(51)])
     content, style = map(jnp.asarray, pictures(size))
     ours = dataclasses.replace(options(((1.0, 51),), ADAM), average=0.0)
-    _, history = transfer.stylize(weights.load(), content, [style], ours, jax.random.key(0))
+    key = jax.random.key(0)
+    _, history = transfer.stylize(weights.load(), content, [style], ours, key, start=jnp.asarray(noise))
     for index, name in enumerate(("content", "style", "tv")):
         found, wanted = float(history[name][50]), values[50, index]
         print(f"  {name:8} after 50 iterations: jaxgan {found:.6f}, PyTorch {wanted:.6f}, {found / wanted - 1:+.2%}")
 
 
 def memory(side: str, size: int) -> None:
-    if side == "jaxgan":
-        Ours(size).run()
+    if side.startswith("jaxgan"):
+        Ours(size, saving=side == "jaxgan-saving").run()
     else:
         theirs = torch_side(size)
         for _ in range(2):

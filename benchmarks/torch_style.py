@@ -81,6 +81,11 @@ class Gatys:
         self.image = start.clone(memory_format=torch.preserve_format).requires_grad_(True)
         self.optimizer = torch.optim.Adam([self.image], 0.02, (0.9, 0.99))
 
+    def begin(self, picture: np.ndarray) -> None:
+        """Goes on from a picture [H, W, 3] instead of the content."""
+        with torch.no_grad():
+            self.image.copy_(torch.from_numpy(picture.transpose(2, 0, 1)[None].copy()))
+
     def losses(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         features = self.network(self.image)
         content = F.mse_loss(features[CONTENT], self.goal) / 2 / self.content_scale

@@ -36,6 +36,11 @@ def waypoints() -> list[np.ndarray]:
     return [content, (content + style) / 2, 1 - style * content]
 
 
+def start() -> np.ndarray:
+    """Where the descents begin. From the content itself they would be chaotic: its content loss has no slope there."""
+    return np.random.RandomState(1).random_sample((71, 83, 3)).astype(np.float32)
+
+
 def sample(features: np.ndarray) -> np.ndarray:
     """64 of a layer's features [H, W, C]."""
     flat = features.reshape(-1)
@@ -61,11 +66,11 @@ def main() -> None:
             recorded[f"{architecture}/{name}/norm"] = value.norm().numpy()
     weights = load_file(Path(__file__).parents[1] / "jaxgan" / "assets" / "vgg" / "vgg16.safetensors")
     gatys = torch_style.Gatys(weights, content, style, GATYS_WEIGHTS)
+    gatys.begin(start())
     recorded["gatys"] = np.array([gatys.step() for _ in range(51)], np.float32)
     for index, picture in enumerate(waypoints()):
         gatys = torch_style.Gatys(weights, content, style, GATYS_WEIGHTS)
-        with torch.no_grad():
-            gatys.image.copy_(torch.from_numpy(picture.transpose(2, 0, 1)[None].copy()))
+        gatys.begin(picture)
         parts = gatys.losses()
         sum(weight * part for weight, part in zip(GATYS_WEIGHTS, parts, strict=True)).backward()  # pyright: ignore[reportAttributeAccessIssue]
         recorded[f"waypoint{index}/losses"] = np.array([float(part.detach()) for part in parts])
