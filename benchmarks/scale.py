@@ -7,7 +7,6 @@ launch/local.sh python benchmarks/scale.py --weak        (simulated processes: s
 
 import contextlib
 import dataclasses
-import functools
 import io
 import math
 import os
@@ -25,11 +24,10 @@ if "--model" in sys.argv:
     os.environ["JAX_NUM_CPU_DEVICES"] = "8"  # To see what the compiler makes of several devices.
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import step_time
 
-from jaxgan import build, parallel, train_step, training
+from jaxgan import build, parallel, training
 from jaxgan import config as cfg
 from jaxgan import run as runs
 from jaxgan.data import ArraySource
@@ -142,16 +140,8 @@ def all_reduces(config: cfg.Config, shape: tuple[int, int, int], kind: parallel.
     placement = parallel.place(kind)
     game = build.game(config, shape, 0, placement.axis)
     state = runs.abstract_state(config, game, source, placement)
-    blocks = jax.sharding.PartitionSpec((parallel.DATA, parallel.MODEL))
-    split = jax.sharding.NamedSharding(placement.mesh, blocks)
-    batch = {"image": jax.ShapeDtypeStruct((config.batch_size, *shape), jnp.float32, sharding=split)}
-    step = functools.partial(train_step.train_step, game)
-    if kind == "shard_map":
-        whole = jax.sharding.PartitionSpec()
-        step = jax.shard_map(
-            step, mesh=placement.mesh, in_specs=(whole, blocks, whole), out_specs=whole, check_vma=False
-        )
-    compiled = jax.jit(step).lower(state, batch, jax.random.key(0)).compile()
+    # The step stands in the loop's body, once.
+    compiled: Any = training.compile_steps(placement, game, source, state, parallel.key(placement, 0))
     count, size = 0, 0
     for line in (compiled.as_text() or "").splitlines():
         found = re.search(r"= (\(?.*?\)?) all-reduce(?:-start)?\(", line)

@@ -1,7 +1,7 @@
 """Puts training on devices: one or many, of one process or many, by `jit`, `shard_map` or `pmap`.
 
 The step itself knows nothing of this. Arrays are global: every process names the same ones and holds its part. State,
-resident data and metrics are the same on every device (large parameters may be split, see `Placement.model`), the
+resident data and metrics are the same on every device (large parameters may be split, see `Placement.mesh`), the
 batch is split into equal blocks. So each placement computes what one device would, up to rounding.
 """
 

@@ -114,9 +114,8 @@ def initial_state(
     config: cfg.Config, game: train_step.Game, source: Source, placement: parallel.Placement
 ) -> train_step.TrainState:
     """A run's state before the first step, made where it belongs."""
-    init = functools.partial(_init, config, game, source)
-    shardings = parallel.shard_state(placement, jax.eval_shape(init))
-    return jax.jit(init, out_shardings=shardings)()
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(config, game, source, placement))
+    return jax.jit(functools.partial(_init, config, game, source), out_shardings=shardings)()
 
 
 def abstract_state(
