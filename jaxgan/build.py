@@ -1,12 +1,16 @@
 """Builds from a config what it describes: the data source and the game."""
 
+import dataclasses
+
+import jax
 import jax.numpy as jnp
 import optax
 
+from jaxgan import augment, losses
 from jaxgan import config as cfg
-from jaxgan.data import ArraySource, Source, load_mnist
+from jaxgan.data import ArraySource, Source, StackedMNIST, load_mnist, mixture
 from jaxgan.models import dcgan, mlp
-from jaxgan.train_step import Game
+from jaxgan.train_step import Game, used
 
 
 def source(config: cfg.Config, part: tuple[int, int] = (0, 1)) -> Source:
@@ -16,17 +20,23 @@ def source(config: cfg.Config, part: tuple[int, int] = (0, 1)) -> Source:
         config: the experiment.
         part: which block of every batch this process feeds, and of how many.
     """
-    images, labels = load_mnist()
     batch_size = config.batch_size * config.discriminator_updates
-    return ArraySource(images, labels if config.conditional else None, batch_size, config.seed, *part)
+    match config.data:
+        case "mnist":
+            images, labels = load_mnist()
+            return ArraySource(images, labels if config.conditional else None, batch_size, config.seed, *part)
+        case "stacked_mnist":
+            return StackedMNIST(load_mnist()[0], batch_size, config.seed, *part)
+        case "ring" | "grid":
+            return ArraySource(mixture.draw(mixture.MIXTURES[config.data]), None, batch_size, config.seed, *part)
 
 
-def game(config: cfg.Config, shape: tuple[int, int, int], classes: int, axis: str | None = None) -> Game:
+def game(config: cfg.Config, shape: tuple[int, ...], classes: int, axis: str | None = None) -> Game:
     """The game of an experiment.
 
     Args:
         config: the experiment.
-        shape: shape of one image (height, width, channels).
+        shape: shape of one image (height, width, channels), or of one point.
         classes: number of labels; 0 if there are none.
         axis: the mapped axis over which batches are split (see `Game.axis`).
     """
@@ -37,25 +47,55 @@ def game(config: cfg.Config, shape: tuple[int, int, int], classes: int, axis: st
         case cfg.DCGANGenerator(width=width, upsampling=upsampling):
             generator = dcgan.Generator(shape[0], shape[2], width, upsampling, classes, dtype, axis)
     match config.discriminator:
-        case cfg.MLPDiscriminator(widths=widths, dropout=dropout):
-            discriminator = mlp.Discriminator(widths, dropout, classes, dtype, axis)
+        case cfg.MLPDiscriminator() as d:
+            discriminator = mlp.Discriminator(
+                d.widths, d.norm, d.dropout, d.minibatch_stddev, d.fourier, d.fourier_scale, classes, dtype, axis
+            )
         case cfg.DCGANDiscriminator() as d:
             discriminator = dcgan.Discriminator(
-                d.width, d.downsampling, d.features, d.norm, d.dropout, classes, dtype, axis
+                d.width, d.downsampling, d.features, d.norm, d.dropout, d.minibatch_stddev, classes, dtype, axis
             )
+    same = {field.name for field in dataclasses.fields(Game)} & {field.name for field in dataclasses.fields(config)}
+    same -= {"generator", "discriminator", "loss", "augment"}
     return Game(
         generator,
         discriminator,
         _adam(config.generator),
         _adam(config.discriminator),
-        latent_size=config.latent_size,
-        r1=config.r1,
-        discriminator_updates=config.discriminator_updates,
-        ema_decay=config.ema_decay,
-        accumulate=config.accumulate,
+        loss=_loss(config, axis),
+        augment=tuple(augment.POLICIES[name] for name in config.augment),
         axis=axis,
+        **{name: getattr(config, name) for name in same},
     )
 
 
+def _loss(config: cfg.Config, axis: str | None) -> losses.Loss:
+    targets = (1 - config.smooth_real, config.smooth_fake)
+    match config.loss:
+        case "non_saturating" | "minimax":
+            return losses.cross_entropy(*targets, saturating=config.loss == "minimax")
+        case "least_squares":
+            return losses.squares(*targets)
+        case "relativistic_average":
+            return losses.average(axis)
+        case "wasserstein" | "hinge" | "relativistic_paired":
+            return getattr(losses, config.loss)
+
+
 def _adam(player: cfg.Adam) -> optax.GradientTransformation:
-    return optax.adam(player.learning_rate, player.beta1, player.beta2)
+    rate = player.learning_rate
+    if player.decay_steps:
+        rate = optax.cosine_decay_schedule(rate, player.decay_steps)
+    parts: list[optax.GradientTransformation] = [optax.adam(rate, player.beta1, player.beta2)]
+    if used(player.clip_gradient):
+        parts.insert(0, optax.clip_by_global_norm(player.clip_gradient))
+    if isinstance(player, cfg.MLPDiscriminator | cfg.DCGANDiscriminator) and used(player.clip_weights):
+        parts.append(_clip_weights(player.clip_weights))
+    return optax.chain(*parts) if len(parts) > 1 else parts[0]
+
+
+def _clip_weights(limit: float) -> optax.GradientTransformation:
+    """Cuts updates so that the parameters stay within +- limit (arXiv 1701.07875, algorithm 1)."""
+    return optax.stateless(
+        lambda updates, params: jax.tree.map(lambda u, p: jnp.clip(p + u, -limit, limit) - p, updates, params)
+    )

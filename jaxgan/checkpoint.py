@@ -39,25 +39,26 @@ class Restored:
     versions: dict[str, str]
 
 
-def folder(run: Path) -> Path:
-    """Where a run keeps its checkpoints, a folder each named by its step."""
-    return run.absolute() / "checkpoints"
+def folder(run: Path, best: bool = False) -> Path:
+    """Where a run keeps its checkpoints, or its best one, a folder each named by its step."""
+    return run.absolute() / ("best" if best else "checkpoints")
 
 
-def steps(run: Path) -> list[int]:
+def steps(run: Path, best: bool = False) -> list[int]:
     """Steps of a run's finished checkpoints, in order; Orbax renames one into place when it is whole."""
-    if not folder(run).is_dir():
+    if not folder(run, best).is_dir():
         return []
-    return sorted(int(path.name) for path in folder(run).iterdir() if path.name.isdecimal())
+    return sorted(int(path.name) for path in folder(run, best).iterdir() if path.name.isdecimal())
 
 
-def restore(run: Path, config: cfg.Config, abstract: TrainState) -> Restored | None:
-    """Restores the newest readable checkpoint of a run. Writes nothing.
+def restore(run: Path, config: cfg.Config, abstract: TrainState, best: bool = False) -> Restored | None:
+    """Restores the newest readable checkpoint of a run, or the best one. Writes nothing.
 
     Args:
         run: the run's directory.
         config: the config that the run must have been made by.
         abstract: shapes, dtypes and shardings of the state.
+        best: that of `open_best`.
 
     Returns:
         None where there is no checkpoint yet.
@@ -66,25 +67,45 @@ def restore(run: Path, config: cfg.Config, abstract: TrainState) -> Restored | N
         UserError: a checkpoint was made by another config, or none can be read.
     """
     unreadable: list[Path] = []
-    for step in reversed(steps(run)):
-        path = folder(run) / str(step)
-        try:
-            _read_through(path)
-            saved: Any = ocp.metadata(str(path)).custom_metadata
-            if not isinstance(saved, dict):
-                raise ValueError("no metadata")
-            _check_config(path, saved, config)
-            state = ocp.load(str(path), abstract)
-        except UserError:
-            raise
-        except Exception:  # Whatever a truncated or missing file leads to, in any of the libraries below.
+    for step in reversed(steps(run, best)):
+        path = folder(run, best) / str(step)
+        loaded = _load(path, config, abstract)
+        if loaded is None:
             unreadable.append(path)
-            continue
-        return Restored(state, unreadable, saved["versions"])
+        else:
+            return Restored(loaded[0], unreadable, loaded[1])
     if unreadable:
         listed = ", ".join(str(path) for path in unreadable)
         raise UserError(f"{listed}: no checkpoint can be read (truncated?); delete {run} to start afresh")
     return None
+
+
+def restore_step(run: Path, config: cfg.Config, abstract: TrainState, step: int) -> TrainState:
+    """Restores the checkpoint of one step, for a run that goes on together with others.
+
+    Raises:
+        UserError: it was made by another config, or cannot be read.
+    """
+    path = folder(run) / str(step)
+    loaded = _load(path, config, abstract)
+    if loaded is None:
+        raise UserError(f"{path}: cannot be read (truncated?); delete it, and the runs go on from an earlier one")
+    return loaded[0]
+
+
+def _load(path: Path, config: cfg.Config, abstract: TrainState) -> tuple[TrainState, dict[str, str]] | None:
+    """A checkpoint's state and versions, or None where it cannot be read."""
+    try:
+        _read_through(path)
+        saved: Any = ocp.metadata(str(path)).custom_metadata
+        if not isinstance(saved, dict):
+            raise ValueError("no metadata")
+        _check_config(path, saved, config)
+        return ocp.load(str(path), abstract), saved["versions"]
+    except UserError:
+        raise
+    except Exception:  # Whatever a truncated or missing file leads to, in any of the libraries below.
+        return None
 
 
 @contextmanager
@@ -95,10 +116,19 @@ def open_for_saving(run: Path, config: cfg.Config) -> Iterator["Saver"]:
     if config.keep_every:
         keep.append(policies.EveryNSteps(config.keep_every))
     policy: Any = policies.AnyPreservationPolicy(keep)
-    with ocp.training.Checkpointer(
-        str(folder(run)), preservation_policy=policy, cleanup_tmp_directories=True
-    ) as checkpointer:
+    with _open(folder(run), policy) as checkpointer:
         yield Saver(checkpointer, config)
+
+
+@contextmanager
+def open_best(run: Path, config: cfg.Config) -> Iterator["Saver"]:
+    """Opens the place of a run's best checkpoint, of which there is one."""
+    with _open(folder(run, best=True), ocp.training.preservation_policies.LatestN(1)) as checkpointer:
+        yield Saver(checkpointer, config)
+
+
+def _open(path: Path, policy: Any) -> ocp.training.Checkpointer:
+    return ocp.training.Checkpointer(str(path), preservation_policy=policy, cleanup_tmp_directories=True)
 
 
 @dataclasses.dataclass(frozen=True)

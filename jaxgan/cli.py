@@ -1,9 +1,10 @@
-"""The command line: `jaxgan train|sample|interpolate|show|configs|style`."""
+"""The command line: `jaxgan train|sweep|sample|interpolate|show|configs|style`."""
 
 import contextlib
 import dataclasses
 import hashlib
 import io
+import json
 import os
 import re
 import sys
@@ -38,13 +39,13 @@ def main(arguments: list[str] | None = None) -> None:
         name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
         if name in ("-h", "--help"):
             print(_overview())
-        elif name == "train":
-            _train(rest)
+        elif name in ("train", "sweep"):
+            {"train": _train, "sweep": _sweep}[name](rest)
         elif name in _COMMANDS:
             command = _COMMANDS[name]
             _parse(command, f"jaxgan {name}", rest)()
         else:
-            known = [*_COMMANDS, "train"]
+            known = [*_COMMANDS, "train", "sweep"]
             raise UserError(f"{name}: no such command{cfg.nearest(name, known)}; `jaxgan --help` lists them")
     except JaxganError as error:
         print(f"jaxgan: {error}", file=sys.stderr)
@@ -91,19 +92,75 @@ class Train:
     """A:B writes a jax.profiler trace of steps A to B to the run's directory, for TensorBoard or Perfetto."""
 
 
-def _train(arguments: list[str]) -> None:
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """Train many seeds and values together, in one compiled program; a table and a plot of them at the end.
+
+    jaxgan sweep ring --seeds 10 --vary generator.learning_rate=1e-4,2e-4,4e-4 --vary r1=0,0.1
+
+    The same command again goes on where it stopped. Every run has a directory of its own.
+    """
+
+    target: Annotated[Positional[str], tyro.conf.arg(metavar="CONFIG")]
+    """A config's name (`jaxgan configs` lists them), or a Python file that makes one."""
+    config: Annotated[cfg.Config, tyro.conf.arg(name="")]
+    seeds: int = 3
+    """How many seeds, from --seed on."""
+    vary: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """FIELD=VALUE,VALUE,...: every combination is trained with every seed. May be given several times."""
+    out: Path | None = None
+    """Directory of the sweep; runs/CONFIG_sweep if not given."""
+    quiet: bool = False
+    """Show nothing but the table."""
+
+
+def _sweep(arguments: list[str]) -> None:
+    target, config, out = _target("sweep", arguments)
+    default = Sweep(target, config, out=None if out is None else Path(f"{out}_sweep"))
+    options = _parse(Sweep, "jaxgan sweep", arguments, default=default)
+    config = cfg.validate(options.config, "command line")
+    if options.seeds < 1:
+        raise UserError(f"--seeds must be at least 1, not {options.seeds}")
+    vary = dict(_varied(text) for text in options.vary)
+    from jaxgan.sweep import sweep
+
+    assert options.out is not None
+    if not sweep(config, options.seeds, vary, options.out, options.quiet):
+        sys.exit(STOPPED)
+
+
+def _varied(text: str) -> tuple[str, list[Any]]:
+    """Reads "FIELD=VALUE,VALUE"."""
+    name, equals, values = text.partition("=")
+    if not equals or not values:
+        raise UserError(f"--vary: must be FIELD=VALUE,VALUE,..., not {text}")
+
+    def read(value: str) -> Any:
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError:
+            return value
+
+    return name.replace("-", "_"), [read(value) for value in values.split(",")]
+
+
+def _target(command: str, arguments: list[str]) -> tuple[str, cfg.Config, Path | None]:
+    """The config that a command line names first, and the directory that its run has if not told otherwise."""
     target = arguments[0] if arguments else ""
     if not target or (target.startswith("-") and target not in ("-h", "--help")):
-        raise UserError("train: name a config or a run first: jaxgan train CONFIG|RUN [options]")
+        raise UserError(f"{command}: name a config or a run first: jaxgan {command} CONFIG [options]")
     if target.startswith("-"):
-        name, config, out = "CONFIG", cfg.Config(), None
-    elif Path(target).is_dir():
+        return target, cfg.Config(), None
+    if Path(target).is_dir():
         from jaxgan.run import read_config
 
-        name, config, out = target, read_config(Path(target)), Path(target)
-    else:
-        name, config = cfg.load(target)
-        out = Path("runs") / name
+        return target, read_config(Path(target)), Path(target)
+    name, config = cfg.load(target)
+    return target, config, Path("runs") / name
+
+
+def _train(arguments: list[str]) -> None:
+    target, config, out = _target("train", arguments)
     options = _parse(Train, "jaxgan train", arguments, default=Train(target, config, out))
     config = cfg.validate(options.config, "command line")
     assert options.out is not None
@@ -145,6 +202,8 @@ class Sample:
     """Only this class (conditional runs); otherwise all classes in turn."""
     truncation: float | None = None
     """Redraw latent components beyond +- this: less variety, more typical pictures. Try 1."""
+    best: bool = False
+    """From the best checkpoint (trained with --best) rather than from the newest."""
     out: Path | None = None
     """A .png or .jpg file for one sheet, or a folder for a file a picture; RUN/samples.png if not given."""
 
@@ -152,7 +211,7 @@ class Sample:
         from jaxgan import sampling
         from jaxgan.monitor import images
 
-        trained, latent, label = _latents(self.run, self.count, self.seed, self.label, self.truncation)
+        trained, latent, label = _latents(self.run, self.count, self.seed, self.label, self.truncation, self.best)
         pictures = sampling.pictures(trained.game, trained.state.ema, latent, label)
         out = self.out or self.run / "samples.png"
         if out.suffix:
@@ -225,10 +284,12 @@ class Show:
         for name, params in (("generator", state.generator.params), ("discriminator", state.discriminator.params)):
             print(f"{name}: {_size(params):,} parameters, sha256 {digest(params)}")
         print(f"whole state (statistics, optimisers and average too): sha256 {digest(state)}")
-        for line in metrics.read(self.run / "metrics.jsonl")[-1:]:
-            print(f"metrics at step {line.pop('step')}:")
-            for metric, value in line.items():
-                print(f"  {metric:32} {value:.6g}")
+        lines = metrics.read(self.run / "metrics.jsonl")
+        for kind in ("discriminator/loss", "diagnosis"):
+            for line in [line for line in lines if kind in line][-1:]:
+                print(f"metrics at step {line.pop('step')}:")
+                for metric, value in line.items():
+                    print(f"  {metric:32} {value if isinstance(value, str) else f'{value:.6g}'}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,7 +332,7 @@ def _overview() -> str:
         "Generative adversarial networks and style transfer as pure functions in JAX.",
         "",
     ]
-    for name, command in {"train": Train, **_COMMANDS}.items():
+    for name, command in {"train": Train, "sweep": Sweep, **_COMMANDS}.items():
         lines.append(f"  {name:12} {(command.__doc__ or '').splitlines()[0]}")
     return "\n".join([*lines, "", "Begin with: jaxgan train mnist_dcgan", "Options of each: jaxgan COMMAND --help"])
 
@@ -296,7 +357,7 @@ def _parse(kind: Any, program: str, arguments: list[str], **keywords: Any) -> An
 
 
 def _latents(
-    run: Path, count: int, seed: int, label: int | None, truncation: float | None
+    run: Path, count: int, seed: int, label: int | None, truncation: float | None, best: bool = False
 ) -> "tuple[Trained, Any, Any]":
     """Reads a run and draws latents (and labels, for a conditional one) for it."""
     if count < 1:
@@ -309,7 +370,9 @@ def _latents(
     from jaxgan import sampling
     from jaxgan.run import read
 
-    trained = read(run)
+    trained = read(run, best)
+    if len(trained.shape) == 1:
+        raise UserError(f"{run}: makes points, not pictures; look at {run}/samples.gif, or `jaxgan modes {run}`")
     if label is not None and not trained.classes:
         raise UserError(f"--label {label}: {run} is not conditional; train with --conditional")
     if label is not None and not 0 <= label < trained.classes:

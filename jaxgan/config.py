@@ -7,6 +7,7 @@ measured result. A run keeps its config as JSON, which is enough to rebuild it.
 import ast
 import dataclasses
 import difflib
+import functools
 import json
 import runpy
 from pathlib import Path
@@ -28,11 +29,26 @@ class Adam:
     """How a player learns: Adam (arXiv 1412.6980), with DCGAN's settings."""
 
     learning_rate: pydantic.PositiveFloat = 2e-4
-    """Step size."""
+    """Step size. The two players' may differ: two time scales (arXiv 1706.08500)."""
+    decay_steps: NonNegativeInt = 0
+    """Steps in which the step size falls to zero, by a cosine; 0 keeps it."""
     beta1: Rate = 0.5
     """Decay of the average of gradients."""
     beta2: Rate = 0.999
     """Decay of the average of squared gradients."""
+    clip_gradient: pydantic.NonNegativeFloat = 0.0
+    """Shorten gradients that are longer than this, over all parameters; 0 for none."""
+
+
+@_no_others
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Discriminator(Adam):
+    dropout: Rate = 0.0
+    """Share of each hidden layer's units to drop: a weaker, less certain discriminator."""
+    minibatch_stddev: NonNegativeInt = 0
+    """Tell the discriminator how much so many examples differ (arXiv 1710.10196); 0 for none."""
+    clip_weights: pydantic.NonNegativeFloat = 0.0
+    """Keep every parameter within +- this, as the first Wasserstein GAN (arXiv 1701.07875); 0 for none."""
 
 
 @_no_others
@@ -47,14 +63,19 @@ class MLPGenerator(Adam):
 
 @_no_others
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MLPDiscriminator(Adam):
+class MLPDiscriminator(_Discriminator):
     """Fully connected discriminator."""
 
     kind: tyro.conf.Suppress[Literal["mlp"]] = "mlp"
     widths: tuple[PositiveInt, ...] = (1024, 512, 256)
     """Units of each hidden layer."""
-    dropout: Rate = 0.0
-    """Share of each hidden layer's units to drop: a weaker, less certain discriminator."""
+    fourier: NonNegativeInt = 0
+    """Also give it sines and cosines of so many random directions of its input: it sees finer detail, sooner (arXiv
+    2006.10739); for points."""
+    fourier_scale: pydantic.PositiveFloat = 1.0
+    """Standard deviation of their frequencies, in radians a unit of the input."""
+    norm: Literal["none", "spectral"] = "none"
+    """Spectral normalisation (arXiv 1802.05957): a discriminator of bounded slope."""
 
 
 @_no_others
@@ -71,7 +92,7 @@ class DCGANGenerator(Adam):
 
 @_no_others
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DCGANDiscriminator(Adam):
+class DCGANDiscriminator(_Discriminator):
     """Convolutional discriminator."""
 
     kind: tyro.conf.Suppress[Literal["dcgan"]] = "dcgan"
@@ -81,10 +102,9 @@ class DCGANDiscriminator(Adam):
     """Strided convolutions, or convolutions and max-pooling."""
     features: NonNegativeInt = 0
     """Length of a fully connected feature vector before the classifier; 0 for none."""
-    norm: Literal["batch", "none"] = "batch"
-    """Batch normalisation as in the paper, or none: classes are covered sooner."""
-    dropout: Rate = 0.0
-    """Share of each hidden layer's features to drop: a weaker, less certain discriminator."""
+    norm: Literal["batch", "spectral", "none"] = "batch"
+    """Batch normalisation as in the paper; spectral normalisation (arXiv 1802.05957): a discriminator of bounded slope;
+    or none: classes are covered sooner."""
 
 
 @_no_others
@@ -96,8 +116,8 @@ class Config:
     """The generator and how it learns."""
     discriminator: Annotated[MLPDiscriminator | DCGANDiscriminator, Field(discriminator="kind")] = DCGANDiscriminator()
     """The discriminator and how it learns."""
-    data: Literal["mnist"] = "mnist"
-    """The data set."""
+    data: Literal["mnist", "stacked_mnist", "ring", "grid"] = "mnist"
+    """The data set: digits; three digits as the channels of a picture, 1000 modes; 8 or 25 Gaussians in the plane."""
     conditional: bool = False
     """Give both networks the labels, so that one can ask for a class."""
     latent_size: PositiveInt = 100
@@ -109,10 +129,56 @@ class Config:
     accumulate: PositiveInt = 1
     """Deal every batch into so many parts, computed one after another in the memory of one; batch normalisation sees
     each part by itself, otherwise the update is the same."""
+    loss: Literal[
+        "non_saturating",
+        "minimax",
+        "least_squares",
+        "wasserstein",
+        "hinge",
+        "relativistic_paired",
+        "relativistic_average",
+    ] = "non_saturating"
+    """What each player wants. wasserstein needs a penalty, clipped weights or spectral normalisation."""
+    smooth_real: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """One-sided label smoothing: the discriminator's target for real examples is 1 less this (cross-entropy and least
+    squares)."""
+    smooth_fake: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """With it, two-sided: the target for fakes is this."""
+    noisy_labels: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Share of real and fake examples exchanged in the discriminator's loss."""
     r1: pydantic.NonNegativeFloat = 0.0
     """Weight of the R1 penalty, which keeps the discriminator smooth around the data (arXiv 1801.04406); 0 for none."""
+    r2: pydantic.NonNegativeFloat = 0.0
+    """Weight of the same around fakes (arXiv 2501.05441); 0 for none."""
+    gradient_penalty: pydantic.NonNegativeFloat = 0.0
+    """Weight of WGAN-GP's penalty: slope 1 between real and fake (arXiv 1704.00028; 10 there); 0 for none."""
+    dragan: pydantic.NonNegativeFloat = 0.0
+    """Weight of DRAGAN's penalty: slope 1 around real examples (arXiv 1705.07215; 10 there); 0 for none."""
+    penalty_every: PositiveInt = 1
+    """Penalise at every so-manieth step only, so many times as strongly: nearly the same for less work."""
+    consistency: pydantic.NonNegativeFloat = 0.0
+    """Weight of consistency regularisation: shifted images get the same logit (arXiv 2002.04724); 0 for none."""
+    augment: tuple[Literal["colour", "translation", "cutout", "flip"], ...] = ()
+    """Augment what the discriminator sees, differentiably: for small data sets (arXiv 2006.10738)."""
+    augment_probability: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Of each augmentation for each example; with --ada-target where it begins."""
+    ada_target: Annotated[float, Field(ge=-1, le=1)] | None = None
+    """Adapt that probability, so that the discriminator is right about so much more than it is wrong (arXiv 2006.06676;
+    0.6 there)."""
+    ada_images: PositiveInt = 500_000
+    """Real examples until the probability has gone from 0 to 1."""
+    instance_noise: pydantic.NonNegativeFloat = 0.0
+    """Standard deviation of noise on all that the discriminator sees (arXiv 1701.04862); 0 for none."""
+    instance_noise_steps: NonNegativeInt = 0
+    """Steps in which the noise falls to zero; 0 keeps it."""
+    pack: PositiveInt = 1
+    """Examples the discriminator judges together: it sees whether they are alike (PacGAN, arXiv 1712.04086)."""
+    skip_discriminator_below: float | None = None
+    """Leave out the discriminator's updates while its smoothed loss is below this: balance."""
+    skip_generator_below: float | None = None
+    """Leave out the generator's likewise."""
     ema_decay: Rate = 0.999
-    """Decay of the moving average of the generator that samples are drawn from."""
+    """Decay of the moving average of the generator that samples are drawn from; warmed up, so that it begins short."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """What networks compute in; parameters, losses and optimisers are float32."""
     seed: NonNegativeInt = 0
@@ -125,13 +191,17 @@ class Config:
     """Steps between pictures of samples."""
     checkpoint_every: PositiveInt = 500
     """Steps between checkpoints."""
+    best: Literal["", "diversity/coverage", "modes/high_quality", "modes/kl"] = ""
+    """Keep the checkpoint, among those of steps with samples, at which this was best; `jaxgan sample RUN --best`."""
+    patience: NonNegativeInt = 0
+    """Stop when so many looks in a row were no better than the best; 0 for never."""
     keep_last: PositiveInt = 2
     """Checkpoints to keep, counted from the newest."""
     keep_every: PositiveInt | None = None
     """Also keep for good each checkpoint whose step is a multiple of this."""
 
 
-FREE = {"steps", "sample_every", "checkpoint_every", "keep_last", "keep_every"}
+FREE = {"steps", "sample_every", "checkpoint_every", "keep_last", "keep_every", "best", "patience"}
 """Fields that may change when a run goes on: they bear on how long and what is kept, not on any number of the run."""
 
 _ADAPTER = pydantic.TypeAdapter(Config)
@@ -162,7 +232,7 @@ def from_json(text: str, where: str) -> Config:
         UserError: names `where`, the first bad field, what it should be, and for an unknown field the nearest name.
     """
     try:
-        return _ADAPTER.validate_json(text)
+        return _agreeing(_ADAPTER.validate_json(text), where)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
     # A union's member is part of pydantic's path ("generator.dcgan.width"); it is not part of ours.
@@ -175,11 +245,70 @@ def from_json(text: str, where: str) -> Config:
     raise UserError(f"{where}: {'.'.join(path) or 'not a config'}: {message}{shown}")
 
 
+def _agreeing(config: Config, where: str) -> Config:
+    """Refuses fields that contradict one another."""
+    points = config.data in ("ring", "grid")
+    unit = config.pack * max(1, config.discriminator.minibatch_stddev)
+    targets = ("non_saturating", "minimax", "least_squares")
+    wrong = {
+        f"smooth_real: the loss {config.loss} has no targets; take one of {', '.join(targets)}": (
+            config.smooth_real or config.smooth_fake
+        )
+        and config.loss not in targets,
+        "generator, discriminator: convolutional networks need images, and this data is points; take MLPGenerator and "
+        "MLPDiscriminator": points and "dcgan" in (config.generator.kind, config.discriminator.kind),
+        "augment, consistency: need images, and this data is points": points and (config.augment or config.consistency),
+        f"conditional: {config.data} has no labels": config.conditional and config.data != "mnist",
+        "pack: does not go with conditional": config.pack > 1 and config.conditional,
+        f"batch_size: {config.batch_size} is not a multiple of pack x discriminator.minibatch_stddev, {unit}": (
+            config.batch_size % unit
+        ),
+        "ada_target: names no augmentation to adapt; set augment": config.ada_target is not None and not config.augment,
+    }
+    for message, found in wrong.items():
+        if found:
+            raise UserError(f"{where}: {message}")
+    return config
+
+
 def differences(old: Config, new: Config) -> list[str]:
     """The fields, outside `FREE`, in which two configs differ, as "generator.width (64, now 32)"."""
     a, b = _flatten(dataclasses.asdict(old)), _flatten(dataclasses.asdict(new))
     changed = [name for name in a | b if a.get(name) != b.get(name) and name not in FREE]
     return [f"{name} ({a.get(name)}, now {b.get(name)})" for name in changed]
+
+
+def value(config: Config, name: str) -> Any:
+    """The value of a field by its path, "generator.learning_rate"."""
+    return functools.reduce(getattr, name.split("."), config)
+
+
+def replaced(config: Config, name: str, value: Any) -> Config:
+    """A config with one field changed.
+
+    Args:
+        config: the config.
+        name: path of the field, "generator.learning_rate".
+        value: the new value, as JSON has it.
+
+    Raises:
+        UserError: names the field: there is none such, or the value does not fit it.
+    """
+    tree = dataclasses.asdict(config)
+    *path, last = name.replace("-", "_").split(".")
+    inner = functools.reduce(lambda inner, part: inner.get(part, {}), path, tree)
+    if not isinstance(inner, dict) or last not in inner:
+        raise UserError(f"{name}: no such field{nearest(name, _flatten(tree))}")
+    inner[last] = value
+    return from_json(json.dumps(tree), name)
+
+
+def replaced_unchecked(config: Config, name: str, value: Any) -> Config:
+    """As `replaced`, with any value at all: a traced one."""
+    first, _, rest = name.partition(".")
+    if rest:
+        value = replaced_unchecked(getattr(config, first), rest, value)
+    return dataclasses.replace(config, **{first: value})
 
 
 def folder() -> Path:

@@ -4,8 +4,9 @@ config.json         the resolved config, enough to rebuild it
 checkpoints/        states, a folder each named by its step
 metrics.jsonl       a line of metrics every few steps
 tensorboard/        the same for TensorBoard
-samples/            pictures of the same latents over time, named by step
-losses.png          both losses and the discriminator's opinions
+samples/            pictures of the same latents over time, named by step; samples.gif when it has ended
+losses.png          both losses and the discriminator's opinions, spans that are not healthy shaded
+best/               the best checkpoint, where the config says by what
 """
 
 import contextlib
@@ -89,13 +90,13 @@ class Trained:
     config: cfg.Config
     game: train_step.Game
     state: train_step.TrainState
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     classes: int
     unreadable: list[Path]
 
 
-def read(run: Path) -> Trained:
-    """Reads a run's newest checkpoint, while it trains or after.
+def read(run: Path, best: bool = False) -> Trained:
+    """Reads a run's newest checkpoint, or its best one, while it trains or after.
 
     Raises:
         UserError: no run, or no checkpoint that can be read.
@@ -104,7 +105,9 @@ def read(run: Path) -> Trained:
     source = build.source(config)
     game = build.game(config, source.shape, source.classes)
     placement = parallel.place(devices=jax.local_devices()[:1])
-    restored = checkpoint.restore(run, config, abstract_state(config, game, source, placement))
+    restored = checkpoint.restore(run, config, abstract_state(config, game, source, placement), best)
+    if restored is None and best:
+        raise UserError(f"{run}: has no best checkpoint; train with --best")
     if restored is None:
         raise UserError(f"{run}: has no checkpoint yet; let it train for {config.checkpoint_every} steps")
     return Trained(config, game, restored.state, source.shape, source.classes, restored.unreadable)

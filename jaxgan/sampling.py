@@ -32,11 +32,11 @@ def draw_latents(key: jax.Array, count: int, size: int, truncation: float | None
     return jax.vmap(lambda k: jax.random.truncated_normal(k, -truncation, truncation, (size,)))(keys)
 
 
-def pictures(game: train_step.Game, variables: Any, latent: jax.Array, label: jax.Array | None = None) -> np.ndarray:
+def outputs(game: train_step.Game, variables: Any, latent: jax.Array, label: Any = None) -> np.ndarray:
     """Runs a generator, as a rule with `state.ema`, on latents [N, size] (and labels int32 [N]), a batch at a time.
 
     Returns:
-        uint8 [N, H, W, C].
+        What it makes, float32 [N, ...].
     """
     count = len(latent)
     parts = []
@@ -44,8 +44,30 @@ def pictures(game: train_step.Game, variables: Any, latent: jax.Array, label: ja
         # The last batch is filled up with repeats, so that one shape is compiled.
         index = jnp.arange(begin, begin + min(_BATCH, count)) % count
         part = _generate(game, variables, latent[index], None if label is None else label[index])
-        parts.append(images.to_uint8(np.asarray(part)))
+        parts.append(np.asarray(part))
     return np.concatenate(parts)[:count]
+
+
+def pictures(game: train_step.Game, variables: Any, latent: jax.Array, label: Any = None) -> np.ndarray:
+    """As `outputs`, as pictures: uint8 [N, H, W, C]."""
+    return images.to_uint8(outputs(game, variables, latent, label))
+
+
+def landscape(game: train_step.Game, variables: Any, reach: float) -> tuple[np.ndarray, float]:
+    """A discriminator's logits on the plane, for games of points.
+
+    Args:
+        game: the rules.
+        variables: the discriminator's.
+        reach: as far from the origin.
+
+    Returns:
+        float32 [96, 96], rows from the bottom up, and `reach`.
+    """
+    side = jnp.linspace(-reach, reach, 96)
+    points = jnp.stack(jnp.meshgrid(side, side), axis=-1).reshape(-1, 2)
+    # A packed discriminator judges several points together; here it gets the same one several times.
+    return np.asarray(_logits(game, variables, jnp.tile(points, game.pack))).reshape(96, 96), reach
 
 
 def fixed_sheet(game: train_step.Game, variables: Any, classes: int, key: jax.Array) -> np.ndarray:
@@ -98,3 +120,10 @@ def slerp(start: jax.Array, end: jax.Array, share: jax.Array) -> jax.Array:
 @functools.partial(jax.jit, static_argnums=0)
 def _generate(game: train_step.Game, variables: Any, latent: jax.Array, label: jax.Array | None) -> jax.Array:
     return train_step.generate(game, variables, latent, label)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _logits(game: train_step.Game, variables: Any, image: jax.Array) -> jax.Array:
+    # Statistics that a network updates, such as those of spectral normalisation, are dropped.
+    mutable = [name for name in variables if name != "params"]
+    return game.discriminator.apply(variables, image, rngs=jax.random.key(0), mutable=mutable)[0]

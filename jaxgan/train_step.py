@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import optax
 from jax.experimental.shard_alike import shard_alike
 
+from jaxgan import augment as augmentation
 from jaxgan import losses
 
 Batch = Mapping[str, Any]
@@ -66,10 +67,30 @@ class Game:
         discriminator_optimizer: the discriminator's.
         latent_size: length of a latent vector; latents are standard normal.
         loss: the two losses, functions of logits.
-        r1: weight gamma of the R1 penalty in the discriminator's loss (see `losses.r1`); 0 for none.
+        noisy_labels: probability that a real and a fake example are exchanged in the discriminator's loss.
+        r1: weight gamma of the R1 penalty (`losses.zero_centred` at real examples); 0 for none, as for all weights.
+        r2: weight of the same at fakes.
+        gradient_penalty: weight of WGAN-GP's penalty (`losses.one_centred` between real and fake examples).
+        dragan: weight of DRAGAN's (`losses.one_centred` around real examples).
+        penalty_every: apply penalties at every so-manieth step only, so many times as strong (arXiv 1912.04958,
+            section 3.1).
+        consistency: weight of the mean square by which logits change when images are shifted a little (bCR, arXiv
+            2002.04724, equation 5).
+        augment: what is done to all that the discriminator sees, real and fake, in both updates; see `augment`.
+        augment_probability: of each of these for each example, at the beginning.
+        ada_target: adapt the probability of `augment` until the share of real examples that the discriminator is right
+            about, less the share that it is wrong about, is this (ADA, arXiv 2006.06676); None keeps the probability.
+        ada_images: real examples it takes for the probability to go from 0 to 1.
+        instance_noise: standard deviation of noise on all that the discriminator sees, real and fake.
+        instance_noise_steps: steps in which that falls to 0; 0 keeps it.
+        pack: examples that the discriminator judges together, side by side in the last dimension (PacGAN, arXiv
+            1712.04086); they are next to each other in the batch.
+        skip_discriminator_below: leave out the discriminator's updates while its loss, smoothed, is below this.
+        skip_generator_below: leave out the generator's likewise.
         discriminator_updates: updates of the discriminator in a step, each with its own equal share of the batch and
             its own fakes, before the one update of the generator.
-        ema_decay: decay of the moving average of the generator, 0 <= decay < 1. The average is used for sampling.
+        ema_decay: decay of the moving average of the generator, 0 <= decay < 1, warmed up: at most (1 + t) / (10 + t)
+            at step t. The average is used for sampling.
         accumulate: parts into which the batch of every update is dealt; they are computed one after another, in the
             memory of one, and their gradients averaged: the same update as that of the whole batch, except that batch
             normalisation sees each part by itself.
@@ -83,7 +104,22 @@ class Game:
     discriminator_optimizer: optax.GradientTransformation
     latent_size: int
     loss: losses.Loss = losses.non_saturating
+    noisy_labels: float = 0.0
     r1: float = 0.0
+    r2: float = 0.0
+    gradient_penalty: float = 0.0
+    dragan: float = 0.0
+    penalty_every: int = 1
+    consistency: float = 0.0
+    augment: tuple[augmentation.Augment, ...] = ()
+    augment_probability: float = 1.0
+    ada_target: float | None = None
+    ada_images: int = 500_000
+    instance_noise: float = 0.0
+    instance_noise_steps: int = 0
+    pack: int = 1
+    skip_discriminator_below: float | None = None
+    skip_generator_below: float | None = None
     discriminator_updates: int = 1
     ema_decay: float = 0.999
     accumulate: int = 1
@@ -99,11 +135,15 @@ class Player:
         params: the parameters its optimiser changes.
         stats: its other variable collections, such as running batch statistics.
         optimizer: the state of its optimiser.
+        loss: moving average of its loss over some 10 steps; infinite before the first.
+        skipped: int32, updates that were left out.
     """
 
     params: Any
     stats: Any
     optimizer: Any
+    loss: jax.Array
+    skipped: jax.Array
 
 
 @jax.tree_util.register_dataclass
@@ -116,12 +156,14 @@ class TrainState:
         generator: the generator.
         discriminator: the discriminator.
         ema: moving average of the generator's variables (parameters and statistics), for sampling.
+        augment: the probability of augmentation, which ADA adapts.
     """
 
     step: jax.Array
     generator: Player
     discriminator: Player
     ema: Any
+    augment: jax.Array
 
 
 def init(game: Game, batch: Batch, key: jax.Array) -> TrainState:
@@ -142,12 +184,16 @@ def init(game: Game, batch: Batch, key: jax.Array) -> TrainState:
         variables = network.init(stream(key, name), inputs, *_labels(batch))
         params = variables["params"]
         stats = {name: collection for name, collection in variables.items() if name != "params"}
-        return Player(params, stats, optimizer.init(params))
+        return Player(
+            params, stats, optimizer.init(params), jnp.full((), jnp.inf, jnp.float32), jnp.zeros((), jnp.int32)
+        )
 
     generator = player("init generator", game.generator, game.generator_optimizer, latent)
-    discriminator = player("init discriminator", game.discriminator, game.discriminator_optimizer, batch["image"])
+    probability = jnp.full((), game.augment_probability, jnp.float32)
+    shown = _packed(game, batch["image"])
+    discriminator = player("init discriminator", game.discriminator, game.discriminator_optimizer, shown)
     ema = {"params": generator.params, **generator.stats}
-    return TrainState(jnp.zeros((), jnp.int32), generator, discriminator, ema)
+    return TrainState(jnp.zeros((), jnp.int32), generator, discriminator, ema, probability)
 
 
 def train_step(game: Game, state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
@@ -166,8 +212,10 @@ def train_step(game: Game, state: TrainState, batch: Batch, key: jax.Array) -> t
     Returns:
         The state after, and float32 scalars: for each player `loss`, `gradient_norm` and `update_ratio` (norm of the
         update over norm of the parameters), and for the discriminator `real` and `fake` (mean of D = sigmoid(logit)
-        on each) and `accuracy_real` and `accuracy_fake` (share on the right side of 1/2), all before its (last)
-        update, named `discriminator/loss` and so on.
+        on each), `accuracy_real` and `accuracy_fake` (share on the right side of 1/2) and `separation` (share of pairs
+        in which the real example has the larger logit), all before its (last) update, named `discriminator/loss` and
+        so on. With skipping, `skipped`: the share of the player's updates left out so far. With ADA,
+        `discriminator/augment`: the probability.
     """
     key = jax.random.fold_in(key, state.step)
     *earlier, last = _deal(batch, game.discriminator_updates)
@@ -179,6 +227,13 @@ def train_step(game: Game, state: TrainState, batch: Batch, key: jax.Array) -> t
     if game.accumulate == 1:
         generated = _generate(game, state.generator, state.generator.stats, last, key, key)
     state, discriminator_metrics = _update_discriminator(game, state, last, key, generated)
+    if game.ada_target is not None:
+        sign = 2 * discriminator_metrics["discriminator/accuracy_real"] - 1
+        probability = augmentation.adapt(
+            state.augment, sign, _batch_size(last) * _devices(game), game.ada_target, game.ada_images
+        )
+        state = dataclasses.replace(state, augment=probability)
+        discriminator_metrics["discriminator/augment"] = probability
     state, generator_metrics = _update_generator(game, state, last, key, generated)
     return state, {**discriminator_metrics, **generator_metrics}
 
@@ -257,62 +312,104 @@ def _update_discriminator(
 ) -> tuple[TrainState, Metrics]:
     player = state.discriminator
 
-    def gradients_of(batch: Batch, stats: Any, noise: jax.Array) -> tuple[tuple[Any, Metrics], Any]:
-        fake = (generated or _generate(game, state.generator, state.generator.stats, batch, key, noise)).fake
-
-        def loss(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Any]]:
-            # Two passes, so that batch normalisation sees real and fake batches apart.
-            forward = functools.partial(_apply, game.discriminator, params)
-            real_logits, pullback, after_real = jax.vjp(
-                lambda image: forward(stats, image, *_labels(batch), key=stream(noise, "discriminator real")),
-                batch["image"],
-                has_aux=True,
+    def loss(
+        params: Any, fake: Any, batch: Batch, stats: Any, noise: jax.Array, penalised: bool
+    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
+        judge = functools.partial(_judge, game, params, batch, noise)
+        real = _shown(game, state, batch["image"], batch, stream(noise, "shown real"))
+        fake = _shown(game, state, fake, batch, stream(noise, "shown fake"))
+        # Two passes, so that batch normalisation sees real and fake batches apart.
+        real_logits, real_pullback, stats = judge("discriminator real", stats, real)
+        fake_logits, fake_pullback, stats = judge("discriminator fake", stats, fake)
+        value = game.loss.discriminator(*_exchanged(game, batch, noise, real_logits, fake_logits))
+        if penalised:
+            slopes = {
+                "r1": lambda: losses.zero_centred(*real_pullback(jnp.ones_like(real_logits))),
+                "r2": lambda: losses.zero_centred(*fake_pullback(jnp.ones_like(fake_logits))),
+                "gradient_penalty": lambda: losses.one_centred(
+                    _slope(judge, stats, _between(game, batch, noise, real, fake))
+                ),
+                "dragan": lambda: losses.one_centred(_slope(judge, stats, _around(game, batch, noise, real))),
+            }
+            for name, penalty in slopes.items():
+                if used(getattr(game, name)):
+                    value += game.penalty_every * getattr(game, name) * penalty()
+        if used(game.consistency):
+            value += game.consistency * (
+                _inconsistency(game, judge, stats, batch, noise, real, real_logits)
+                + _inconsistency(game, judge, stats, batch, noise, fake, fake_logits)
             )
-            fake_logits, after = forward(after_real, fake, *_labels(batch), key=stream(noise, "discriminator fake"))
-            value = game.loss.discriminator(real_logits, fake_logits)
-            if game.r1:
-                value += game.r1 * losses.r1(*pullback(jnp.ones_like(real_logits)))
-            return value, (real_logits, fake_logits, after)
-
-        (value, (real, fake, stats)), gradients = jax.value_and_grad(loss, has_aux=True)(player.params)
         metrics = {
             "loss": value,
-            "real": jnp.mean(jax.nn.sigmoid(real)),
-            "fake": jnp.mean(jax.nn.sigmoid(fake)),
-            "accuracy_real": jnp.mean((real > 0).astype(jnp.float32)),
-            "accuracy_fake": jnp.mean((fake < 0).astype(jnp.float32)),
+            "real": jnp.mean(jax.nn.sigmoid(real_logits)),
+            "fake": jnp.mean(jax.nn.sigmoid(fake_logits)),
+            "accuracy_real": _share(real_logits > 0),
+            "accuracy_fake": _share(fake_logits < 0),
+            "separation": _share(real_logits > fake_logits),
         }
+        return value, (metrics, stats)
+
+    def gradients_of(learns: bool, penalised: bool, batch: Batch, stats: Any, noise: jax.Array) -> Any:
+        fake = (generated or _generate(game, state.generator, state.generator.stats, batch, key, noise)).fake
+        if not learns:
+            _, (metrics, stats) = loss(player.params, fake, batch, stats, noise, penalised)
+            return (None, metrics), stats
+        differentiate = jax.value_and_grad(loss, has_aux=True)
+        (_, (metrics, stats)), gradients = differentiate(player.params, fake, batch, stats, noise, penalised)
         return (gradients, metrics), stats
 
-    (gradients, metrics), stats = _averaged(game, gradients_of, batch, player.stats, key)
-    player, more = _descend(game.discriminator_optimizer, player, gradients, stats)
-    return dataclasses.replace(state, discriminator=player), _named("discriminator", metrics | more)
+    def update(learns: bool, penalised: bool) -> tuple[Player, Metrics]:
+        function = functools.partial(gradients_of, learns, penalised)
+        (gradients, metrics), stats = _averaged(game, function, batch, player.stats, key)
+        return _descended(game.discriminator_optimizer, player, gradients, stats, metrics)
+
+    def learn() -> tuple[Player, Metrics]:
+        if game.penalty_every == 1:
+            return update(True, True)
+        now = state.step % game.penalty_every == 0
+        return jax.lax.cond(now, lambda: update(True, True), lambda: update(True, False))
+
+    player, metrics = _unless_below(
+        game.skip_discriminator_below, player, learn, lambda: update(learns=False, penalised=False)
+    )
+    if game.skip_discriminator_below is not None:
+        metrics["skipped"] = player.skipped / ((state.step + 1) * game.discriminator_updates)
+    return dataclasses.replace(state, discriminator=player), _named("discriminator", metrics)
 
 
 def _update_generator(
     game: Game, state: TrainState, batch: Batch, key: jax.Array, generated: _Generated | None = None
 ) -> tuple[TrainState, Metrics]:
     player = state.generator
+    # The discriminator is frozen: its new statistics are dropped, as is the real branch by losses that ignore it.
+    judge = state.discriminator
 
-    def gradients_of(batch: Batch, stats: Any, noise: jax.Array) -> tuple[tuple[Any, Metrics], Any]:
+    def gradients_of(learns: bool, batch: Batch, stats: Any, noise: jax.Array) -> tuple[tuple[Any, Metrics], Any]:
         fake, pullback, stats = generated or _generate(game, player, stats, batch, key, noise)
 
         def loss(fake: Any) -> jax.Array:
-            # The discriminator is frozen: its new statistics are dropped, as is the real branch by losses that
-            # ignore it.
-            judge = state.discriminator
-            forward = functools.partial(_apply, game.discriminator, judge.params, judge.stats)
-            key_of_pass = stream(noise, "discriminator judging")
-            real_logits, _ = forward(batch["image"], *_labels(batch), key=key_of_pass)
-            fake_logits, _ = forward(fake, *_labels(batch), key=key_of_pass)
-            return game.loss.generator(real_logits, fake_logits)
+            logits = []
+            for image in (batch["image"], fake):
+                shown = _shown(game, state, image, batch, stream(noise, "shown judging"))
+                inputs = (shown, *_labels(batch))
+                key_of_pass = stream(noise, "discriminator judging")
+                logits.append(_apply(game.discriminator, judge.params, judge.stats, *inputs, key=key_of_pass)[0])
+            return game.loss.generator(*logits)
 
+        if not learns:
+            return (None, {"loss": loss(fake)}), stats
         value, cotangent = jax.value_and_grad(loss)(fake)
         (gradients,) = pullback(cotangent)
         return (gradients, {"loss": value}), stats
 
-    (gradients, metrics), stats = _averaged(game, gradients_of, batch, player.stats, key)
-    player, more = _descend(game.generator_optimizer, player, gradients, stats)
+    def update(learns: bool) -> tuple[Player, Metrics]:
+        function = functools.partial(gradients_of, learns)
+        (gradients, metrics), stats = _averaged(game, function, batch, player.stats, key)
+        return _descended(game.generator_optimizer, player, gradients, stats, metrics)
+
+    player, metrics = _unless_below(game.skip_generator_below, player, lambda: update(True), lambda: update(False))
+    if game.skip_generator_below is not None:
+        metrics["skipped"] = player.skipped / (state.step + 1)
     # Early on a short average, so that the untrained generator is forgotten: min(decay, (1 + t) / (10 + t)).
     step = state.step.astype(jnp.float32)
     decay = jnp.minimum(game.ema_decay, (1 + step) / (10 + step))
@@ -322,7 +419,116 @@ def _update_generator(
         {"params": player.params, **player.stats},
     )
     state = dataclasses.replace(state, step=state.step + 1, generator=player, ema=ema)
-    return state, _named("generator", metrics | more)
+    return state, _named("generator", metrics)
+
+
+def _unless_below(
+    threshold: float | None, player: Player, learn: Callable[[], Any], look: Callable[[], Any]
+) -> tuple[Player, Metrics]:
+    """Lets a player learn, or only look at its loss while that is below a threshold; keeps the average of the loss."""
+    if threshold is None:
+        player, metrics = learn()
+    else:
+        player, metrics = jax.lax.cond(player.loss < threshold, look, learn)
+    value = metrics["loss"].astype(player.loss.dtype)
+    smoothed = jnp.where(jnp.isfinite(player.loss), 0.9 * player.loss + 0.1 * value, value)
+    return dataclasses.replace(player, loss=smoothed), metrics
+
+
+def _judge(
+    game: Game, params: Any, batch: Batch, noise: jax.Array, name: str, stats: Any, shown: Any
+) -> tuple[jax.Array, Callable[[jax.Array], tuple[Any]], Any]:
+    """The discriminator's logits, their pullback to what it was shown, and its new statistics."""
+
+    def forward(shown: Any) -> tuple[jax.Array, Any]:
+        return _apply(game.discriminator, params, stats, shown, *_labels(batch), key=stream(noise, name))
+
+    return jax.vjp(forward, shown, has_aux=True)
+
+
+def _slope(judge: Callable[..., Any], stats: Any, shown: Any) -> Any:
+    """The gradient of the sum of the logits for what the discriminator is shown."""
+    logits, pullback, _ = judge("discriminator penalised", stats, shown)
+    return pullback(jnp.ones_like(logits))[0]
+
+
+def _shown(game: Game, state: TrainState, image: Any, batch: Batch, key: jax.Array) -> Any:
+    """What the discriminator is shown of images: augmented, noisy, packed."""
+    if game.augment:
+        image = augmentation.apply(game.augment, stream(key, "augment"), batch["index"], image, state.augment)
+    if used(game.instance_noise):
+        sigma = jnp.asarray(game.instance_noise, jnp.float32)
+        if game.instance_noise_steps:
+            sigma *= jnp.maximum(0, 1 - state.step.astype(jnp.float32) / game.instance_noise_steps)
+        image = augmentation.noise(stream(key, "instance noise"), batch["index"], image, sigma)
+    return _packed(game, image)
+
+
+def _packed(game: Game, image: Any) -> Any:
+    """Arrays [N, ..., C] -> [N / pack, ..., pack * C], neighbours in the batch side by side."""
+    if game.pack == 1:
+        return image
+
+    def pack(leaf: jax.Array) -> jax.Array:
+        packs = leaf.reshape(len(leaf) // game.pack, game.pack, *leaf.shape[1:])
+        return jnp.concatenate([packs[:, index] for index in range(game.pack)], axis=-1)
+
+    return jax.tree.map(pack, image)
+
+
+def _draw(game: Game, batch: Batch, key: jax.Array, sample: Callable[[jax.Array], jax.Array]) -> jax.Array:
+    """A draw for each thing that the discriminator judges, by its place in the whole batch."""
+    return jax.vmap(lambda index: sample(jax.random.fold_in(key, index)))(batch["index"][:: game.pack])
+
+
+def _exchanged(game: Game, batch: Batch, noise: jax.Array, real: jax.Array, fake: jax.Array) -> list[jax.Array]:
+    """Real and fake logits, some pairs exchanged: noisy labels."""
+    if not used(game.noisy_labels):
+        return [real, fake]
+    swap = _draw(game, batch, stream(noise, "noisy labels"), lambda key: jax.random.bernoulli(key, game.noisy_labels))
+    swap = swap.reshape(-1, *[1] * (real.ndim - 1))
+    return [jnp.where(swap, fake, real), jnp.where(swap, real, fake)]
+
+
+def _between(game: Game, batch: Batch, noise: jax.Array, real: Any, fake: Any) -> Any:
+    """A random place on the line from each fake to a real example (WGAN-GP)."""
+    share = _draw(game, batch, stream(noise, "between"), jax.random.uniform)
+    return jax.tree.map(lambda a, b: b + share.reshape(-1, *[1] * (a.ndim - 1)).astype(a.dtype) * (a - b), real, fake)
+
+
+def _around(game: Game, batch: Batch, noise: jax.Array, real: Any) -> Any:
+    """Real examples with noise of half the batch's standard deviation (DRAGAN)."""
+
+    def jitter(leaf: jax.Array) -> jax.Array:
+        sample = functools.partial(jax.random.normal, shape=leaf.shape[1:], dtype=leaf.dtype)
+        moments = jnp.stack([jnp.mean(leaf), jnp.mean(leaf**2)])
+        mean, square = moments if game.axis is None else jax.lax.pmean(moments, game.axis)
+        return leaf + jnp.sqrt(square - mean**2) / 2 * _draw(game, batch, stream(noise, "around"), sample)
+
+    return jax.tree.map(jitter, real)
+
+
+def _inconsistency(
+    game: Game, judge: Callable[..., Any], stats: Any, batch: Batch, noise: jax.Array, shown: Any, logits: jax.Array
+) -> jax.Array:
+    """Mean square by which the logits change when what is shown is shifted."""
+    index = batch["index"][:: game.pack]
+    policies = (augmentation.translation,)
+    shifted = augmentation.apply(policies, stream(noise, "consistency"), index, shown, jnp.ones(()))
+    return jnp.mean((judge("discriminator consistent", stats, shifted)[0] - logits) ** 2)
+
+
+def used(weight: Any) -> bool:
+    """Whether a weight is not simply zero; one that is traced, in a sweep, is used."""
+    return not isinstance(weight, int | float) or weight != 0
+
+
+def _share(condition: jax.Array) -> jax.Array:
+    return jnp.mean(condition.astype(jnp.float32))
+
+
+def _devices(game: Game) -> int:
+    return 1 if game.axis is None else jax.lax.axis_size(game.axis)
 
 
 def _averaged(
@@ -370,17 +576,23 @@ def _apply(network: Network, params: Any, stats: Any, *inputs: Any, key: jax.Arr
     return network.apply({"params": params, **stats}, *inputs, rngs=key, mutable=list(stats))
 
 
-def _descend(
-    optimizer: optax.GradientTransformation, player: Player, gradients: Any, stats: Any
+def _descended(
+    optimizer: optax.GradientTransformation, player: Player, gradients: Any, stats: Any, metrics: Metrics
 ) -> tuple[Player, Metrics]:
+    """The player after a step of its optimiser, and the metrics with those of the step; no gradients, no step."""
+    if gradients is None:
+        zero = jnp.zeros_like(metrics["loss"])
+        player = dataclasses.replace(player, skipped=player.skipped + 1)
+        return player, metrics | {"gradient_norm": zero, "update_ratio": zero}
     # Optax's bias correction raises a float to an integer count, which strict dtype promotion refuses.
     with jax.numpy_dtype_promotion("standard"):
         updates, optimizer_state = optimizer.update(gradients, player.optimizer, player.params)
-    metrics = {
+    metrics = metrics | {
         "gradient_norm": optax.tree.norm(gradients),
         "update_ratio": optax.tree.norm(updates) / optax.tree.norm(player.params),
     }
-    return Player(optax.apply_updates(player.params, updates), stats, optimizer_state), metrics
+    params = optax.apply_updates(player.params, updates)
+    return dataclasses.replace(player, params=params, stats=stats, optimizer=optimizer_state), metrics
 
 
 def _indexed(game: Game, batch: Batch) -> Batch:

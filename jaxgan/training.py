@@ -7,7 +7,7 @@ import math
 import shlex
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from jaxgan import build, checkpoint, parallel, sampling, train_step
+from jaxgan import build, checkpoint, parallel, train_step
 from jaxgan import config as cfg
 from jaxgan import run as runs
 from jaxgan.data import Source
 from jaxgan.errors import NonFiniteError, UserError
-from jaxgan.monitor import images, metrics, plots
+from jaxgan.monitor import metrics
 from jaxgan.monitor.progress import TrainingProgress
+from jaxgan.recording import Recorder
 
 CAPACITY = 256  # Steps a dispatch at the most: room for what travels to the device and for the metrics.
 DISPATCH_SECONDS = 0.5  # Aim for the length of a dispatch: short enough for a lively screen and a prompt stop.
@@ -74,7 +75,7 @@ def train(
     first = parallel.is_first()
     console = Console(quiet=quiet or not first, highlight=False)
     lock = runs.lock(run) if first else contextlib.nullcontext()
-    with lock, _catch_stop() as stop, parallel.lost_processes():
+    with lock, catch_stop() as stop, parallel.lost_processes():
         if runs.is_run(run):
             changed = cfg.differences(runs.read_config(run), config)
             if changed:
@@ -91,21 +92,42 @@ def train(
         if first:
             runs.write_config(run, config)
         step = int(state.step)
-        if step < config.steps:
-            writing = metrics.MetricsWriter(run, step) if first else contextlib.nullcontext()
-            with checkpoint.open_for_saving(run, config) as saver, writing as writer:
-                step = _loop(job, state, saver, writer, stop)
-        else:
-            console.print(f"{run} is at step {step}: finished. Raise --steps to go on.", soft_wrap=True)
-        if first:
-            plots.plot_losses(run)
-    finished = step >= config.steps
-    if first and finished:
-        print(f"Done, {step} steps: {run}/ has samples/, losses.png, metrics.jsonl, checkpoints/.")
-    elif first:
+        with Recorder(run, config, game, step) if first else contextlib.nullcontext() as recorder:
+            if _early(job, recorder):
+                pass
+            elif step < config.steps:
+                keeping = checkpoint.open_best(run, config) if config.best else contextlib.nullcontext()
+                with checkpoint.open_for_saving(run, config) as saver, keeping as best:
+                    step = _loop(job, state, saver, best, recorder, stop)
+            else:
+                console.print(f"{run} is at step {step}: finished. Raise --steps to go on.", soft_wrap=True)
+            early = _early(job, recorder)
+            if recorder:
+                recorder.finish()
+                _close(job, recorder, step, early)
+    return early or step >= config.steps
+
+
+def _early(job: _Job, recorder: Recorder | None) -> bool:
+    """Whether so many looks in a row were no better than the best that there is no use in going on."""
+    since = recorder.best()[1] if recorder and job.config.best else 0
+    return bool(job.config.patience) and bool(parallel.largest(np.array([since >= job.config.patience], np.float32))[0])
+
+
+def _close(job: _Job, recorder: Recorder, step: int, early: bool) -> None:
+    """Says how a training ended, and in which state."""
+    config, run = job.config, job.run
+    job.console.print(f"{recorder.diagnosis}", soft_wrap=True)
+    best = recorder.best()[0]
+    if config.best and best:
+        job.console.print(f"The best {config.best} was at step {best}, kept in {run}/best.", soft_wrap=True)
+    if early:
+        print(f"Stopped early at step {step}: {config.best} has not been better for {config.patience} looks.")
+    elif step >= config.steps:
+        print(f"Done, {step} steps: {run}/ has samples/, samples.gif, losses.png, metrics.jsonl, checkpoints/.")
+    else:
         again = shlex.join(["jaxgan", "train", str(run)])
         print(f"Stopped at step {step} of {config.steps}, saved. Go on with: {again}")
-    return finished
 
 
 def run_steps(
@@ -142,6 +164,16 @@ def run_steps(
     return jax.lax.fori_loop(0, count, step, (state, collected))
 
 
+def next_count(config: cfg.Config, step: int, seconds_a_step: float, edges: Iterable[int] = ()) -> int:
+    """How many steps to take in one dispatch: about half a second's, and up to the next thing to do after a step."""
+    return min(
+        max(1, int(DISPATCH_SECONDS / seconds_a_step)),
+        CAPACITY,
+        *(interval - step % interval for interval in (config.sample_every, config.checkpoint_every)),
+        *(edge - step for edge in (config.steps, *edges) if edge > step),
+    )
+
+
 def gather_items(source: Source, step: int, count: int) -> Any:
     """What travels for `count` steps from `step` on, padded to CAPACITY steps."""
     items = [source[step + index] for index in range(count)]
@@ -170,7 +202,8 @@ def _loop(
     job: _Job,
     state: train_step.TrainState,
     saver: checkpoint.Saver,
-    writer: metrics.MetricsWriter | None,
+    best: checkpoint.Saver | None,
+    recorder: Recorder | None,
     stop: list[int],
 ) -> int:
     """Runs to `config.steps` or until `stop` is filled in any process; returns the step reached, which is saved."""
@@ -183,12 +216,7 @@ def _loop(
 
     def plan(step: int) -> tuple[int, Any, jax.Array]:
         """How many steps to take from here in one dispatch, and what has to travel for them."""
-        count = min(
-            max(1, int(DISPATCH_SECONDS / seconds_a_step)),
-            CAPACITY,
-            *(interval - step % interval for interval in (config.sample_every, config.checkpoint_every)),
-            *(edge - step for edge in (config.steps, *(job.profile or ())) if edge > step),
-        )
+        count = next_count(config, step, seconds_a_step, job.profile or ())
         items = parallel.put_items(place, gather_items(source, step, count))
         return count, items, parallel.put_everywhere(place, np.int32(count))
 
@@ -217,32 +245,30 @@ def _loop(
                 kept = checkpoint.steps(job.run)
                 where = f"The last good checkpoint is step {kept[-1]}." if kept else "No checkpoint was made yet."
                 raise NonFiniteError(f"{job.run}: {error} {where}") from None
-            for index in range(count):
-                if writer and (step + index + 1) % config.log_every == 0:
-                    line = {name: float(values[index]) for name, values in collected.items()}
-                    writer.write(step + index + 1, line)
+            if recorder:
+                recorder.write(step, collected)
             step += count
             last = {name: float(values[-1]) for name, values in collected.items()}
-            progress.update(step, last)
+            progress.update(step, last, recorder.diagnosis.state if recorder else "")
             with jax.transfer_guard("allow"):
                 if step % config.sample_every == 0 or step == config.steps:
-                    ema = parallel.local(place, state.ema)
-                    if writer:
-                        _sample(job, ema, step, writer)
-                        progress.milestone(step, last)
+                    judge = {"params": state.discriminator.params, **state.discriminator.stats}
+                    variables = parallel.local(place, (state.ema, judge))
+                    if recorder:
+                        recorder.look(step, *variables)
+                        progress.milestone(step, last, recorder.diagnosis.state)
+                    if best:
+                        improved = recorder is not None and recorder.best()[0] == step
+                        if parallel.largest(np.array([improved], np.float32))[0]:
+                            best.save(state)
+                        stopped = stopped or _early(job, recorder)
                 if step % config.checkpoint_every == 0 or step == config.steps or stopped:
-                    if writer:
-                        writer.flush()
+                    if recorder:
+                        recorder.flush()
                     saver.save(state)
             if job.profile and step == job.profile[1]:
                 profiler.close()
     return step
-
-
-def _sample(job: _Job, ema: Any, step: int, writer: metrics.MetricsWriter) -> None:
-    sheet = sampling.fixed_sheet(job.game, ema, job.source.classes, jax.random.key(job.config.seed))
-    images.save(job.run / "samples" / f"{step:06}.png", sheet)
-    writer.write_image(step, "samples", sheet)
 
 
 def _restore(job: _Job) -> train_step.TrainState | None:
@@ -265,7 +291,7 @@ def _restore(job: _Job) -> train_step.TrainState | None:
 
 
 @contextlib.contextmanager
-def _catch_stop() -> Iterator[list[int]]:
+def catch_stop() -> Iterator[list[int]]:
     """Collects SIGINT and SIGTERM in a list instead of letting them interrupt; a second SIGINT interrupts."""
     caught: list[int] = []
 

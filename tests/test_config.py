@@ -54,7 +54,7 @@ def broken(**changes):
         (broken(batch_size="many"), r"batch_size: .* integer.* \(it is 'many'\)"),
         (broken(ema_decay=1.0), r"ema_decay: input should be less than 1 \(it is 1.0\)"),
         (broken(generator={"kind": "gpt"}), r"generator: .*'gpt'.*'mlp', 'dcgan'"),
-        (broken(data="cifar"), r"data: input should be 'mnist' \(it is 'cifar'\)"),
+        (broken(data="cifar"), r"data: input should be 'mnist', 'stacked_mnist', 'ring' or 'grid' \(it is 'cifar'\)"),
         ("{", r"^run/config.json: not a config: invalid JSON"),
         ("[]", r"^run/config.json: not a config"),
     ],

@@ -49,15 +49,15 @@ def test_r1_by_hand():
     # D(x) = v x: the gradient is v at every example, so the penalty is |v|^2 / 2 whatever the number of examples.
     v = jnp.array([3.0, 4.0])
     gradient = jax.grad(lambda x: jnp.sum(x @ v))(jnp.ones((5, 2)))
-    np.testing.assert_allclose(losses.r1(gradient), 12.5, rtol=1e-6)
+    np.testing.assert_allclose(losses.zero_centred(gradient), 12.5, rtol=1e-6)
     # A pyramid: the gradients of its parts add up.
-    np.testing.assert_allclose(losses.r1({"small": gradient, "large": gradient}), 25, rtol=1e-6)
+    np.testing.assert_allclose(losses.zero_centred({"small": gradient, "large": gradient}), 25, rtol=1e-6)
 
 
 def test_r1_has_numerical_gradients():
     x = jax.random.normal(jax.random.key(0), (4, 3))
 
     def penalty(v):
-        return losses.r1(jax.grad(lambda x: jnp.sum(jnp.tanh(x @ v)))(x))
+        return losses.zero_centred(jax.grad(lambda x: jnp.sum(jnp.tanh(x @ v)))(x))
 
     check_grads(penalty, (jnp.array([0.3, -0.5, 0.8]),), order=1, modes=["rev"], atol=1e-2, rtol=1e-2)

@@ -223,7 +223,7 @@ def test_vmap_over_seeds_equals_each_alone():
 def test_steps_draw_different_latents(key):
     step = step_function(LINEAR)
     state = train_step.init(LINEAR, IMAGES, key)
-    later = train_step.TrainState(jnp.int32(1), state.generator, state.discriminator, state.ema)
+    later = dataclasses.replace(state, step=jnp.int32(1))
     assert step(state, IMAGES, key)[1]["generator/loss"] != step(later, IMAGES, key)[1]["generator/loss"]
 
 

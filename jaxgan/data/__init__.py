@@ -2,5 +2,6 @@
 
 from jaxgan.data.mnist import load_mnist
 from jaxgan.data.source import ArraySource, Source
+from jaxgan.data.stacked import StackedMNIST
 
-__all__ = ["ArraySource", "Source", "load_mnist"]
+__all__ = ["ArraySource", "Source", "StackedMNIST", "load_mnist"]

@@ -23,14 +23,14 @@ class Source(Protocol):
 
     Attributes:
         resident: pytree of arrays that stay on the device, given to `batch` at every step.
-        shape: shape of one image, (height, width, channels).
+        shape: shape of one image (height, width, channels), or of one point (2,).
         classes: number of labels; 0 where batches have none.
     """
 
     @property
     def resident(self) -> Any: ...
     @property
-    def shape(self) -> tuple[int, int, int]: ...
+    def shape(self) -> tuple[int, ...]: ...
     @property
     def classes(self) -> int: ...
 
@@ -39,19 +39,19 @@ class Source(Protocol):
         ...
 
     def batch(self, resident: Any, item: Any) -> dict[str, jax.Array]:
-        """The batch of a step, traced into it: "image" float32 [N, H, W, C] in [-1, 1], "label" int32 [N]."""
+        """The batch of a step, traced into it: "image" float32 [N, *shape], pixels in [-1, 1]; "label" int32 [N]."""
         ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ArraySource:
-    """Pictures in memory that live on the device; only indices travel.
+    """Pictures or points in memory that live on the device; only indices travel.
 
     Every epoch is a permutation of its own. Epochs follow one another without a gap (a batch may end one and begin the
     next), so every example is seen exactly once in each.
 
     Attributes:
-        images: uint8 [M, H, W, C].
+        images: uint8 [M, H, W, C], or float32 [M, ...], which stay as they are.
         labels: int32 [M], or None.
         batch_size: examples in a batch.
         seed: of the order.
@@ -72,8 +72,8 @@ class ArraySource:
         return {"image": self.images} | ({} if self.labels is None else {"label": self.labels})
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Shape of one image."""
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one example."""
         return self.images.shape[1:]
 
     @property
@@ -95,9 +95,11 @@ class ArraySource:
     def batch(self, resident: Any, item: Any) -> dict[str, jax.Array]:
         """Picks the examples and brings pixels from 0..255 to [-1, 1]."""
         batch = {name: array[item] for name, array in resident.items()}
+        if batch["image"].dtype != np.uint8:
+            return batch
         return batch | {"image": batch["image"].astype(jnp.float32) / 127.5 - 1}
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=64)  # Those of a whole sweep.
 def _permutation(seed: int, epoch: int, count: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox([seed, epoch])).permutation(count)

@@ -81,9 +81,11 @@ class Discriminator(nn.Module):
         downsampling: "strided" (4x4 convolutions of stride 2, as the paper) or "pooling" (a 3x3 convolution and 2x2
             max-pooling, as classifiers have it).
         features: length of a fully connected feature vector before the classifier; 0 for none, as the paper.
-        norm: "batch" (every layer but the first, as the paper) or "none": the statistics of a real and of a fake batch
-            differ, which tells the two apart however good each picture is.
+        norm: "batch" (every layer but the first, as the paper), "spectral" (every layer) or "none": the statistics of a
+            real and of a fake batch differ, which tells the two apart however good each picture is.
         dropout: share of each hidden layer's features to drop.
+        minibatch_stddev: size of the groups whose spread the last layers are told (see `layers.minibatch_stddev`); 0
+            for none.
         classes: number of classes; 0 if not conditional.
         dtype: what to compute in.
         axis: the mapped axis over which a batch is split (see `train_step.Game.axis`).
@@ -92,8 +94,9 @@ class Discriminator(nn.Module):
     width: int = 64
     downsampling: Literal["strided", "pooling"] = "strided"
     features: int = 0
-    norm: Literal["batch", "none"] = "batch"
+    norm: Literal["batch", "spectral", "none"] = "batch"
     dropout: float = 0.0
+    minibatch_stddev: int = 0
     classes: int = 0
     dtype: layers.DTYPE = jnp.float32
     axis: str | None = None
@@ -108,15 +111,18 @@ class Discriminator(nn.Module):
             x = self._halve(x, width, use_bias=not normalised)
             x = layers.batch_norm(x, train, self.axis) if normalised else x
             x = layers.dropout(self, layers.leaky_relu(x), self.dropout, self.axis)
+        x = layers.minibatch_stddev(x, self.minibatch_stddev)
         x = x.reshape(x.shape[0], -1)
         if self.features:
-            x = layers.leaky_relu(layers.dense(self.features, self.dtype)(x))
-        return layers.classify(x, label, self.classes, self.dtype)
+            x = layers.leaky_relu(layers.normalised(layers.dense(self.features, self.dtype), self.norm, x))
+        return layers.classify(x, label, self.classes, self.dtype, self.norm)
 
     def _halve(self, x: jax.Array, features: int, use_bias: bool) -> jax.Array:
         if self.downsampling == "strided":
-            return layers.Conv(features, kernel=4, stride=2, use_bias=use_bias, dtype=self.dtype)(x)
-        return layers.max_pool(layers.Conv(features, use_bias=use_bias, dtype=self.dtype)(x))
+            conv = layers.Conv(features, kernel=4, stride=2, use_bias=use_bias, dtype=self.dtype)
+            return layers.normalised(conv, self.norm, x)
+        conv = layers.Conv(features, use_bias=use_bias, dtype=self.dtype)
+        return layers.max_pool(layers.normalised(conv, self.norm, x))
 
 
 def _widths(width: int, count: int) -> list[int]:

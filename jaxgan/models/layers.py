@@ -103,6 +103,59 @@ def dropout(module: nn.Module, x: jax.Array, rate: float, axis: str | None = Non
     return jnp.where(keep, x / (1 - rate), 0)
 
 
+def normalised(layer: nn.Module, norm: str, x: jax.Array) -> jax.Array:
+    """Calls a layer, its kernel divided by its largest singular value where `norm` is "spectral".
+
+    One power iteration a call, whose vectors are among the network's statistics, as PyTorch's `spectral_norm` does it.
+
+    References:
+        Miyato et al., Spectral Normalization for Generative Adversarial Networks, arXiv 1802.05957, algorithm 1.
+    """
+    if norm != "spectral":
+        return layer(x)
+    return nn.SpectralNorm(layer)(x, update_stats=True)
+
+
+def fourier(x: jax.Array, count: int, scale: float) -> jax.Array:
+    """Appends sines and cosines of fixed random directions of the input, [N, C] -> [N, C + 2 * count].
+
+    A network of coordinates learns coarse shapes first and fine ones very slowly; with these it sees both.
+
+    Args:
+        x: features.
+        count: directions.
+        scale: standard deviation of the frequencies, in radians a unit of the input.
+
+    References:
+        Tancik et al., Fourier Features Let Networks Learn High Frequency Functions, arXiv 2006.10739, equation 5.
+    """
+    directions = scale * jax.random.normal(jax.random.key(0), (x.shape[-1], count), x.dtype)
+    return jnp.concatenate([x, jnp.sin(x @ directions), jnp.cos(x @ directions)], axis=-1)
+
+
+def minibatch_stddev(x: jax.Array, group: int) -> jax.Array:
+    """Appends one feature that tells how much a group of examples differ, [N, ..., C] -> [N, ..., C + 1].
+
+    The standard deviation over the group's examples, averaged over all positions and features. Groups are of
+    neighbours, so that a batch that is split over devices has the same ones.
+
+    Args:
+        x: features.
+        group: examples in a group; must divide N. 0 returns x as it is.
+
+    References:
+        Karras et al., Progressive Growing of GANs, arXiv 1710.10196, section 3.
+    """
+    if not group:
+        return x
+    if len(x) % group:
+        raise ValueError(f"minibatch_stddev: groups of {group} do not divide {len(x)} examples")
+    groups = x.astype(jnp.float32).reshape(-1, group, *x.shape[1:])
+    spread = jnp.sqrt(jnp.var(groups, axis=1) + 1e-8).reshape(len(groups), -1).mean(axis=1)
+    feature = jnp.repeat(spread, group).astype(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+    return jnp.concatenate([x, jnp.broadcast_to(feature, (*x.shape[:-1], 1))], axis=-1)
+
+
 def leaky_relu(x: jax.Array) -> jax.Array:
     """max(x, 0.2 x), the discriminators' activation."""
     return nn.leaky_relu(x, 0.2)
@@ -135,15 +188,17 @@ def concatenate_label(latent: jax.Array, label: jax.Array | None, classes: int, 
     return jnp.concatenate([latent.astype(dtype), embedding], axis=-1)
 
 
-def classify(features: jax.Array, label: jax.Array | None, classes: int, dtype: DTYPE) -> jax.Array:
+def classify(features: jax.Array, label: jax.Array | None, classes: int, dtype: DTYPE, norm: str = "none") -> jax.Array:
     """Logits [N] of feature vectors [N, F]: linear, plus the projection on a learned vector of the class.
 
     References:
         Miyato and Koyama, cGANs with Projection Discriminator, arXiv 1802.05637, equation 3.
     """
-    logits = dense(1, dtype, name="logit")(features)[:, 0]
+    logits = normalised(dense(1, dtype, name="logit"), norm, features)[:, 0]
     if _check_label(label, classes) is not None:
-        embedding = nn.Embed(classes, features.shape[-1], dtype=dtype, embedding_init=normal, name="label")(label)
+        assert label is not None
+        embed = nn.Embed(classes, features.shape[-1], dtype=dtype, embedding_init=normal, name="label")
+        embedding = normalised(embed, norm, label)
         logits = logits + jnp.sum(embedding * features, axis=-1)
     return logits.astype(jnp.float32)
 

@@ -1,6 +1,7 @@
 """The fully connected pair: the first GAN (Goodfellow et al., arXiv 1406.2661)."""
 
 import math
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -10,10 +11,10 @@ from jaxgan.models import layers
 
 
 class Generator(nn.Module):
-    """Latents [N, Z] (and labels int32 [N]) -> float32 [N, *shape] in [-1, 1].
+    """Latents [N, Z] (and labels int32 [N]) -> float32 [N, *shape], images in [-1, 1] or points anywhere.
 
     Attributes:
-        shape: shape of one output, for instance (28, 28, 1).
+        shape: shape of one output: (28, 28, 1), an image; (2,), a point.
         widths: units of each hidden layer.
         classes: number of classes; 0 if not conditional.
         dtype: what to compute in.
@@ -31,7 +32,8 @@ class Generator(nn.Module):
         for width in self.widths:
             x = layers.leaky_relu(nn.Dense(width, dtype=self.dtype)(x))
         x = nn.Dense(math.prod(self.shape), dtype=self.dtype)(x)
-        return jnp.tanh(x.astype(jnp.float32)).reshape(-1, *self.shape)
+        x = x.astype(jnp.float32).reshape(-1, *self.shape)
+        return x if len(self.shape) == 1 else jnp.tanh(x)
 
 
 class Discriminator(nn.Module):
@@ -39,14 +41,23 @@ class Discriminator(nn.Module):
 
     Attributes:
         widths: units of each hidden layer.
+        norm: "none" or "spectral".
         dropout: share of each hidden layer's units to drop.
+        minibatch_stddev: size of the groups whose spread the last layer is told (see `layers.minibatch_stddev`); 0 for
+            none.
+        fourier: random directions of the input whose sines and cosines are appended to it; 0 for none.
+        fourier_scale: standard deviation of their frequencies.
         classes: number of classes; 0 if not conditional.
         dtype: what to compute in.
         axis: the mapped axis over which a batch is split (see `train_step.Game.axis`).
     """
 
     widths: tuple[int, ...] = (1024, 512, 256)
+    norm: Literal["none", "spectral"] = "none"
     dropout: float = 0.0
+    minibatch_stddev: int = 0
+    fourier: int = 0
+    fourier_scale: float = 1.0
     classes: int = 0
     dtype: layers.DTYPE = jnp.float32
     axis: str | None = None
@@ -54,7 +65,10 @@ class Discriminator(nn.Module):
     @nn.compact
     def __call__(self, image: jax.Array, label: jax.Array | None = None) -> jax.Array:
         x = image.reshape(image.shape[0], -1).astype(self.dtype)
+        if self.fourier:
+            x = layers.fourier(x, self.fourier, self.fourier_scale)
         for width in self.widths:
-            x = layers.leaky_relu(nn.Dense(width, dtype=self.dtype)(x))
+            x = layers.leaky_relu(layers.normalised(nn.Dense(width, dtype=self.dtype), self.norm, x))
             x = layers.dropout(self, x, self.dropout, self.axis)
-        return layers.classify(x, label, self.classes, self.dtype)
+        x = layers.minibatch_stddev(x, self.minibatch_stddev)
+        return layers.classify(x, label, self.classes, self.dtype, self.norm)

@@ -54,6 +54,12 @@ def save(path: Path, image: np.ndarray) -> None:
         raise UserError(f"{path}: cannot be written: {error}") from error
 
 
+def load(path: Path) -> np.ndarray:
+    """Reads back a picture that `save` wrote, uint8 [H, W, C]."""
+    picture = np.asarray(Image.open(path))
+    return picture[..., None] if picture.ndim == 2 else picture
+
+
 def save_animation(path: Path, frames: Sequence[np.ndarray], frames_per_second: int = 20) -> None:
     """Writes an animation of pictures uint8 [H, W, C], GIF, WebP or MP4 by the ending, that repeats for ever.
 

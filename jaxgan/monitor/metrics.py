@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import tensorboardX
@@ -27,11 +28,14 @@ class MetricsWriter:
         self._file = self._path.open("a")
         self._board = tensorboardX.SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
 
-    def write(self, step: int, metrics: dict[str, float]) -> None:
-        """Adds a line."""
+    def write(self, step: int, metrics: dict[str, Any]) -> None:
+        """Adds a line of numbers, and perhaps words."""
         self._file.write(json.dumps({"step": step, **metrics}) + "\n")
         for name, value in metrics.items():
-            self._board.add_scalar(name, value, step)
+            if isinstance(value, str):
+                self._board.add_text(name, value, step)
+            else:
+                self._board.add_scalar(name, value, step)
 
     def write_image(self, step: int, name: str, image: np.ndarray) -> None:
         """Adds a picture, uint8 [H, W, C], to TensorBoard."""
@@ -52,7 +56,7 @@ class MetricsWriter:
         self._board.close()
 
 
-def read(path: Path) -> list[dict[str, float]]:
+def read(path: Path) -> list[dict[str, Any]]:
     """The lines of a metrics.jsonl, in order; none where there is no file. A last line cut short is left out."""
     if not path.is_file():
         return []

@@ -25,21 +25,21 @@ class TrainingProgress:
         )
         self._task = self._bar.add_task("train", total=steps, completed=step, text="")
 
-    def update(self, step: int, metrics: dict[str, float]) -> None:
-        """Moves on to `step`, whose metrics are shown."""
-        self._bar.update(self._task, completed=step, text=self._text(step, metrics))
+    def update(self, step: int, metrics: dict[str, float], state: str) -> None:
+        """Moves on to `step`, whose metrics are shown, and the state of the game in words."""
+        self._bar.update(self._task, completed=step, text=self._text(step, metrics, state))
 
-    def milestone(self, step: int, metrics: dict[str, float]) -> None:
+    def milestone(self, step: int, metrics: dict[str, float], state: str) -> None:
         """Leaves a line behind where there is no bar (a log file, say)."""
         if not self._console.is_terminal:
-            self._console.print(f"step {step}/{self._steps}  {self._text(step, metrics)}", soft_wrap=True)
+            self._console.print(f"step {step}/{self._steps}  {self._text(step, metrics, state)}", soft_wrap=True)
 
-    def _text(self, step: int, metrics: dict[str, float]) -> str:
+    def _text(self, step: int, metrics: dict[str, float], state: str) -> str:
         first, since = self._start
         rate = (step - first) / max(time.perf_counter() - since, 1e-9)
         return (
             f"{rate:.1f} steps/s  {rate * self._batch_size:.0f} images/s  "
-            f"D loss {metrics['discriminator/loss']:.3f}  G loss {metrics['generator/loss']:.3f}"
+            f"D loss {metrics['discriminator/loss']:.3f}  G loss {metrics['generator/loss']:.3f}  {state}"
         )
 
     def __enter__(self) -> "TrainingProgress":

@@ -1,0 +1,160 @@
+"""Differentiable augmentation of what the discriminator sees, real and fake alike: for small data sets, and noise.
+
+An augmentation is a function of (keys [N], images, probability): each example is changed with that probability, by its
+own key. Images may be a pytree of resolutions [N, H, W, C]: all get the same change, in shares of their size. Gradients
+pass through, so that the generator learns from a discriminator that never sees an image unchanged.
+
+References:
+    Zhao et al., Differentiable Augmentation for Data-Efficient GAN Training, arXiv 2006.10738.
+    Karras et al., Training Generative Adversarial Networks with Limited Data, arXiv 2006.06676.
+"""
+
+import functools
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+Augment = Callable[[jax.Array, Any, jax.Array], Any]
+"""(keys [N], image pytree of [N, H, W, C] in [-1, 1], probability scalar) -> the same shapes and dtypes."""
+
+
+def colour(keys: jax.Array, image: Any, probability: jax.Array) -> Any:
+    """Brightness by +-0.5, saturation by a factor up to 2, contrast by 0.5 to 1.5, each by itself."""
+    for name, change in (("brightness", _brightness), ("saturation", _saturation), ("contrast", _contrast)):
+        image = _changed(_folded(keys, name), image, probability, change)
+    return image
+
+
+def translation(keys: jax.Array, image: Any, probability: jax.Array) -> Any:
+    """Shifts by up to an eighth of the size; what comes in is 0, a middle grey, as in the paper's code."""
+    return _changed(_folded(keys, "translation"), image, probability, _shift)
+
+
+def cutout(keys: jax.Array, image: Any, probability: jax.Array) -> Any:
+    """Sets a square of half the side to 0; part of it may lie outside."""
+    return _changed(_folded(keys, "cutout"), image, probability, _cut)
+
+
+def flip(keys: jax.Array, image: Any, probability: jax.Array) -> Any:
+    """Mirrors left and right, every second time."""
+    return _changed(_folded(keys, "flip"), image, probability / 2, lambda key, x: x[:, ::-1])
+
+
+POLICIES: dict[str, Augment] = {"colour": colour, "translation": translation, "cutout": cutout, "flip": flip}
+"""By the names that configs use."""
+
+
+def apply(policies: tuple[Augment, ...], key: jax.Array, index: jax.Array, image: Any, probability: jax.Array) -> Any:
+    """Applies augmentations one after another.
+
+    Args:
+        policies: which.
+        key: PRNG key.
+        index: int32 [N], each example's place in the whole batch: what an example gets depends on nothing else.
+        image: pytree of [N, H, W, C].
+        probability: of each augmentation for each example, 0 to 1.
+
+    Returns:
+        As `image`.
+    """
+    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(index)
+    for policy in policies:
+        image = policy(keys, image, probability)
+    return image
+
+
+def noise(key: jax.Array, index: jax.Array, image: Any, sigma: jax.Array) -> Any:
+    """Instance noise: adds sigma times standard normal noise, which blurs the two distributions into each other.
+
+    Args:
+        key: PRNG key.
+        index: int32 [N], each example's place in the whole batch.
+        image: pytree of [N, ...].
+        sigma: standard deviation, scalar.
+
+    Returns:
+        As `image`.
+
+    References:
+        Sonderby et al., arXiv 1610.04490, section 2.3; Arjovsky and Bottou, arXiv 1701.04862, section 3.
+    """
+    leaves, structure = jax.tree.flatten(image)
+
+    def noisy(place: int, leaf: jax.Array) -> jax.Array:
+        keys = jax.vmap(functools.partial(jax.random.fold_in, jax.random.fold_in(key, place)))(index)
+        drawn = jax.vmap(lambda k: jax.random.normal(k, leaf.shape[1:], leaf.dtype))(keys)
+        return leaf + sigma.astype(leaf.dtype) * drawn
+
+    return structure.unflatten([noisy(place, leaf) for place, leaf in enumerate(leaves)])
+
+
+def adapt(
+    probability: jax.Array, sign: jax.Array, batch_size: int, target: float = 0.6, images: int = 500_000
+) -> jax.Array:
+    """ADA's rule: more augmentation while the discriminator is surer of real examples than the target, else less.
+
+    Args:
+        probability: now.
+        sign: mean sign of the logits of real examples, -1 to 1 (the paper's r_t).
+        batch_size: real examples since the last call.
+        target: of `sign`.
+        images: real examples in which the probability may go from 0 to 1.
+
+    Returns:
+        The probability from now on, 0 to 1.
+
+    References:
+        arXiv 2006.06676, section 3.2.
+    """
+    step = jnp.sign(sign - target).astype(probability.dtype) * (batch_size / images)
+    return jnp.clip(probability + step, 0, 1)
+
+
+def _changed(keys: jax.Array, image: Any, probability: jax.Array, change: Callable[[jax.Array, jax.Array], Any]) -> Any:
+    """Changes each example [H, W, C] of each array with a probability."""
+
+    def one(key: jax.Array, x: jax.Array) -> jax.Array:
+        return jnp.where(jax.random.uniform(key) < probability, change(jax.random.fold_in(key, 1), x), x)
+
+    return jax.tree.map(lambda leaf: jax.vmap(one)(keys, leaf), image)
+
+
+def _folded(keys: jax.Array, name: str) -> jax.Array:
+    return jax.vmap(lambda key: jax.random.fold_in(key, zlib.crc32(name.encode())))(keys)
+
+
+def _brightness(key: jax.Array, x: jax.Array) -> jax.Array:
+    return x + jax.random.uniform(key, (), x.dtype, -0.5, 0.5)
+
+
+def _saturation(key: jax.Array, x: jax.Array) -> jax.Array:
+    mean = jnp.mean(x, axis=-1, keepdims=True)
+    return mean + (x - mean) * jax.random.uniform(key, (), x.dtype, 0, 2)
+
+
+def _contrast(key: jax.Array, x: jax.Array) -> jax.Array:
+    mean = jnp.mean(x)
+    return mean + (x - mean) * jax.random.uniform(key, (), x.dtype, 0.5, 1.5)
+
+
+def _shift(key: jax.Array, x: jax.Array) -> jax.Array:
+    # By products with matrices of ones and zeros, whose gradient is as quick: a gather's is not, on CPU.
+    share = jax.random.uniform(key, (2,), jnp.float32, -1, 1) / 8
+    down, right = (_shifting(size, share[axis]).astype(x.dtype) for axis, size in enumerate(x.shape[:2]))
+    return jnp.einsum("ij,jkc,lk->ilc", down, x, right)
+
+
+def _shifting(size: int, share: jax.Array) -> jax.Array:
+    """The matrix [size, size] that moves what it multiplies by a share of its length."""
+    shift = jnp.round(share * size).astype(jnp.int32)
+    place = jnp.arange(size)
+    return (place[:, None] - shift == place[None]).astype(jnp.float32)
+
+
+def _cut(key: jax.Array, x: jax.Array) -> jax.Array:
+    centre = jax.random.uniform(key, (2,))
+    inside = [jnp.abs((jnp.arange(size) + 0.5) / size - centre[axis]) < 0.25 for axis, size in enumerate(x.shape[:2])]
+    return jnp.where((inside[0][:, None] & inside[1])[..., None], 0, x)

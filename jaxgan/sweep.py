@@ -1,0 +1,276 @@
+"""Sweeps: one experiment with many seeds and values, trained together in one compiled program.
+
+Members that differ in seed and in `TRACED` fields run in one program: side by side (`vmap`) where both networks are
+fully connected, one after another inside it (`lax.map`) where they are convolutional, for several kernels at once make
+grouped convolutions, which are slow. Several devices share the members. What shapes a program (a width, a loss) is a
+group of its own. Every member has the directory of an ordinary run, in which it can be sampled, shown, and trained on.
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from rich.console import Console
+
+from jaxgan import build, checkpoint, train_step, training
+from jaxgan import config as cfg
+from jaxgan import run as runs
+from jaxgan.data import Source
+from jaxgan.errors import NonFiniteError, UserError
+from jaxgan.monitor import metrics, summary
+from jaxgan.monitor.progress import TrainingProgress
+from jaxgan.recording import Recorder
+
+TRACED = {
+    *(f"{player}.{name}" for player in ("generator", "discriminator") for name in ("learning_rate", "beta1", "beta2")),
+    *("r1", "r2", "gradient_penalty", "dragan", "consistency", "instance_noise", "noisy_labels", "ema_decay"),
+}
+"""Fields that may differ within one program."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One run of a sweep.
+
+    Attributes:
+        values: what distinguishes it from others of its seed, as "generator.learning_rate=0.0001".
+        config: its config.
+        run: its directory.
+    """
+
+    values: str
+    config: cfg.Config
+    run: Path
+
+
+def members(config: cfg.Config, seeds: int, vary: Mapping[str, Sequence[Any]], out: Path) -> list[Member]:
+    """All members: every combination of values, each with every seed from `config.seed` on.
+
+    Raises:
+        UserError: a field or a value is not one of a config's.
+    """
+    found = []
+    for combination in itertools.product(*vary.values()):
+        varied = config
+        for name, value in zip(vary, combination, strict=True):
+            varied = cfg.replaced(varied, name, value)
+        values = ",".join(f"{name}={value}" for name, value in zip(vary, combination, strict=True))
+        for seed in range(config.seed, config.seed + seeds):
+            name = f"{values},seed={seed}" if values else f"seed={seed}"
+            found.append(Member(values, dataclasses.replace(varied, seed=seed), out / name.replace("/", "_")))
+    return found
+
+
+def sweep(config: cfg.Config, seeds: int, vary: Mapping[str, Sequence[Any]], out: Path, quiet: bool = False) -> bool:
+    """Trains all members of a sweep, from where they stand, and writes a table and a plot of them.
+
+    Args:
+        config: what the members have in common.
+        seeds: how many, from `config.seed` on.
+        vary: for each varied field ("generator.learning_rate") its values.
+        out: the sweep's directory.
+        quiet: show nothing but the table.
+
+    Returns:
+        Whether all are at the end; False where a signal stopped them before.
+
+    Raises:
+        UserError: as `members`, or a directory belongs to another config or another process.
+    """
+    everyone = members(config, seeds, vary, out)
+    groups: dict[str, list[Member]] = {}
+    for member in everyone:
+        groups.setdefault(_signature(member.config), []).append(member)
+    console = Console(quiet=quiet, highlight=False)
+    console.print(f"{len(everyone)} runs in {len(groups)} program{'s'[: len(groups) > 1]}: {out}", soft_wrap=True)
+    finished = True
+    with runs.lock(out), training.catch_stop() as stop:
+        for group in groups.values():
+            finished = not stop and _train_group(group, console, stop) and finished
+    print(summary.write(out, [(member.values, member.run) for member in everyone]), end="")
+    print(f"{out}/ has table.md, sweep.png, and the directory of each run.")
+    return finished
+
+
+def _signature(config: cfg.Config) -> str:
+    """What two members must share to run in one program: all but the seed and the size of weights that are used."""
+    for name in TRACED:
+        config = cfg.replaced(config, name, float(bool(cfg.value(config, name))) / 2)
+    return cfg.to_json(dataclasses.replace(config, seed=0))
+
+
+def _train_group(group: list[Member], console: Console, stop: list[int]) -> bool:
+    """Trains members that share a program; returns whether they reached the end."""
+    since = time.perf_counter()
+    config = group[0].config
+    for member in group:
+        if runs.is_run(member.run) and (changed := cfg.differences(runs.read_config(member.run), member.config)):
+            raise UserError(f"{member.run}: made by another config: {', '.join(changed)}; choose another --out")
+        member.run.mkdir(parents=True, exist_ok=True)
+        runs.write_config(member.run, member.config)
+    source = build.source(config)
+    program = Program(group, source)
+    step, state = _start(group, program)
+    if step >= config.steps:
+        console.print(f"{group[0].values or 'all seeds'}: at step {step}: finished.", soft_wrap=True)
+        return True
+    failed: set[int] = set()
+    # Points, bars and checkpoints as in a single run; a member that fails is left behind, and harms no other.
+    with contextlib.ExitStack() as stack:
+        recorders = [stack.enter_context(Recorder(member.run, member.config, program.game, step)) for member in group]
+        savers = [stack.enter_context(checkpoint.open_for_saving(member.run, member.config)) for member in group]
+        progress = stack.enter_context(TrainingProgress(console, step, config.steps, config.batch_size * len(group)))
+        seconds_a_step = math.inf
+        while step < config.steps and not stop:
+            count = training.next_count(config, step, seconds_a_step)
+            began = time.perf_counter()
+            state, collected = program.run(state, step, count)
+            collected = {name: np.asarray(values)[:, :count] for name, values in collected.items()}
+            seconds_a_step = (time.perf_counter() - began) / count
+            for index, member in enumerate(group):
+                own = {name: values[index] for name, values in collected.items()}
+                if index in failed:
+                    continue
+                try:
+                    metrics.check_finite(step + 1, own)
+                except NonFiniteError as error:
+                    failed.add(index)
+                    (member.run / "failed").write_text(f"{error}\n")
+                    console.print(f"{member.run}: {error} The others go on.", soft_wrap=True)
+                    continue
+                recorders[index].write(step, own)
+            step += count
+            looks = step % config.sample_every == 0 or step == config.steps
+            saves = step % config.checkpoint_every == 0 or step == config.steps or bool(stop)
+            for index in set(range(len(group))) - failed if looks or saves else ():
+                own = program.member(state, index)
+                if looks:
+                    judge = {"params": own.discriminator.params, **own.discriminator.stats}
+                    recorders[index].look(step, own.ema, judge)
+                if saves:
+                    recorders[index].flush()
+                    savers[index].save(own)
+            last = {name: float(np.nanmedian(values[:, -1])) for name, values in collected.items()}
+            states = [recorder.diagnosis.state for index, recorder in enumerate(recorders) if index not in failed]
+            words = f"{states.count('healthy')} of {len(group)} healthy"
+            progress.update(step, last, words)
+            if looks:
+                progress.milestone(step, last, words)
+        for index in set(range(len(group))) - failed:
+            recorders[index].finish()
+    seconds, name = time.perf_counter() - since, group[0].values or "seeds"
+    each = f"{seconds / len(group):.0f} s a run"
+    console.print(f"{name}: {len(group)} runs to step {step} in {seconds:.0f} s, {each}", soft_wrap=True)
+    return step >= config.steps
+
+
+def _start(group: list[Member], program: "Program") -> tuple[int, Any]:
+    """The members' state at the newest step of which all have a checkpoint, or at the beginning."""
+    common = set.intersection(*(set(checkpoint.steps(member.run)) for member in group))
+    if not common:
+        return 0, program.initial()
+    step = max(common)
+    abstract = jax.eval_shape(lambda: program.member(program.initial(), 0))
+    abstract = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        ),
+        abstract,
+    )
+    states = [checkpoint.restore_step(member.run, member.config, abstract, step) for member in group]
+    return step, program.gathered(states)
+
+
+class Program:
+    """The compiled loop of a group of members.
+
+    Attributes:
+        game: the first member's game, for what does not depend on the values that differ.
+    """
+
+    def __init__(self, group: Sequence[Member], source: Source) -> None:
+        config = group[0].config
+        self._config, self._source = config, source
+        self._sources = [dataclasses.replace(source, seed=member.config.seed) for member in group]  # pyright: ignore[reportArgumentType, reportCallIssue]
+        self._seeds = jnp.array([member.config.seed for member in group], jnp.uint32)
+        differing = [name for name in sorted(TRACED) if len({cfg.value(member.config, name) for member in group}) > 1]
+        self._values = {
+            name: jnp.array([cfg.value(member.config, name) for member in group], jnp.float32) for name in differing
+        }
+        self.game = build.game(config, source.shape, source.classes)
+        self._side_by_side = config.generator.kind == config.discriminator.kind == "mlp"
+        devices = jax.devices()[: math.gcd(len(group), len(jax.devices()))]
+        self._mesh = Mesh(np.array(devices), ("member",))
+        self._loop = jax.jit(self._spread(self._steps), donate_argnums=0)
+        self._resident = jax.device_put(source.resident)
+
+    def initial(self) -> train_step.TrainState:
+        """The members' states before the first step, stacked; they share the step."""
+        batch = jax.eval_shape(self._source.batch, self._source.resident, self._source[0])
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), batch)
+        start = jax.vmap(lambda seed: train_step.init(self.game, zeros, jax.random.key(seed)), out_axes=self._axes())
+        return jax.jit(start)(self._seeds)
+
+    def run(self, state: Any, step: int, count: int) -> tuple[Any, train_step.Metrics]:
+        """Runs `count` steps from `step` on; metrics are arrays [members, CAPACITY] of which `count` are filled."""
+        each = [training.gather_items(source, step, count) for source in self._sources]
+        items = jax.tree.map(lambda *arrays: np.stack(arrays), *each)
+        return self._loop(state, self._values, self._seeds, items, self._resident, jnp.int32(count))
+
+    def member(self, state: Any, index: int) -> train_step.TrainState:
+        """One member's state."""
+        own = jax.tree.map(lambda leaf: leaf[index], dataclasses.replace(state, step=None))
+        return dataclasses.replace(own, step=state.step)
+
+    def gathered(self, states: Sequence[train_step.TrainState]) -> train_step.TrainState:
+        """The members' states, stacked: the opposite of `member`."""
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+        return dataclasses.replace(stacked, step=states[0].step)
+
+    def _steps(self, state: Any, values: Any, seeds: Any, items: Any, resident: Any, count: Any) -> Any:
+        def alone(state: Any, values: Any, seed: Any, items: Any) -> Any:
+            config = self._config
+            for name, value in values.items():
+                config = cfg.replaced_unchecked(config, name, value)
+            game = build.game(config, self._source.shape, self._source.classes)
+            return training.run_steps(game, self._source, state, resident, items, count, jax.random.key(seed))
+
+        if self._side_by_side:
+            axes = self._axes()
+            return jax.vmap(alone, (axes, 0, 0, 0), (axes, 0))(state, values, seeds, items)
+
+        def one(member: Any) -> Any:
+            own, values, seed, items = member
+            after, collected = alone(dataclasses.replace(own, step=state.step), values, seed, items)
+            return dataclasses.replace(after, step=None), after.step, collected
+
+        after, step, collected = jax.lax.map(one, (dataclasses.replace(state, step=None), values, seeds, items))
+        return dataclasses.replace(after, step=step[0]), collected
+
+    def _spread(self, steps: Any) -> Any:
+        """Gives each device its share of the members."""
+        if self._mesh.size == 1:
+            return steps
+        state = train_step.TrainState(P(), *[P("member")] * 4)  # pyright: ignore[reportArgumentType]
+        return jax.shard_map(
+            steps,
+            mesh=self._mesh,
+            in_specs=(state, P("member"), P("member"), P("member"), P(), P()),
+            out_specs=(state, P("member")),
+            check_vma=False,
+        )
+
+    @staticmethod
+    def _axes() -> Any:
+        # The step is the same for all, and stays a scalar, so that a branch on it stays a branch.
+        return train_step.TrainState(None, *[0] * 4)  # pyright: ignore[reportArgumentType]
