@@ -117,7 +117,9 @@ def _changed(keys: jax.Array, image: Any, probability: jax.Array, change: Callab
     """Changes each example [H, W, C] of each array with a probability."""
 
     def one(key: jax.Array, x: jax.Array) -> jax.Array:
-        return jnp.where(jax.random.uniform(key) < probability, change(jax.random.fold_in(key, 1), x), x)
+        return jnp.where(
+            jax.random.uniform(key, dtype=probability.dtype) < probability, change(jax.random.fold_in(key, 1), x), x
+        )
 
     return jax.tree.map(lambda leaf: jax.vmap(one)(keys, leaf), image)
 
@@ -150,11 +152,14 @@ def _shift(key: jax.Array, x: jax.Array) -> jax.Array:
 def _shifting(size: int, share: jax.Array) -> jax.Array:
     """The matrix [size, size] that moves what it multiplies by a share of its length."""
     shift = jnp.round(share * size).astype(jnp.int32)
-    place = jnp.arange(size)
+    place = jnp.arange(size, dtype=jnp.int32)
     return (place[:, None] - shift == place[None]).astype(jnp.float32)
 
 
 def _cut(key: jax.Array, x: jax.Array) -> jax.Array:
-    centre = jax.random.uniform(key, (2,))
-    inside = [jnp.abs((jnp.arange(size) + 0.5) / size - centre[axis]) < 0.25 for axis, size in enumerate(x.shape[:2])]
+    centre = jax.random.uniform(key, (2,), jnp.float32)
+    inside = [
+        jnp.abs((jnp.arange(size, dtype=jnp.float32) + 0.5) / size - centre[axis]) < 0.25
+        for axis, size in enumerate(x.shape[:2])
+    ]
     return jnp.where((inside[0][:, None] & inside[1])[..., None], 0, x)

@@ -333,7 +333,7 @@ def _update_discriminator(
             }
             for name, penalty in slopes.items():
                 if used(getattr(game, name)):
-                    value += game.penalty_every * getattr(game, name) * penalty()
+                    value += game.penalty_every * getattr(game, name) * penalty().astype(value.dtype)
         if used(game.consistency):
             value += game.consistency * (
                 _inconsistency(game, judge, stats, batch, noise, real, real_logits)
@@ -492,8 +492,13 @@ def _exchanged(game: Game, batch: Batch, noise: jax.Array, real: jax.Array, fake
 
 def _between(game: Game, batch: Batch, noise: jax.Array, real: Any, fake: Any) -> Any:
     """A random place on the line from each fake to a real example (WGAN-GP)."""
-    share = _draw(game, batch, stream(noise, "between"), jax.random.uniform)
-    return jax.tree.map(lambda a, b: b + share.reshape(-1, *[1] * (a.ndim - 1)).astype(a.dtype) * (a - b), real, fake)
+    share = _draw(game, batch, stream(noise, "between"), functools.partial(jax.random.uniform, dtype=jnp.float32))
+
+    def between(a: jax.Array, b: jax.Array) -> jax.Array:
+        a = a.astype(b.dtype)
+        return b + share.reshape(-1, *[1] * (a.ndim - 1)).astype(b.dtype) * (a - b)
+
+    return jax.tree.map(between, real, fake)
 
 
 def _around(game: Game, batch: Batch, noise: jax.Array, real: Any) -> Any:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxgan import parallel, train_step, training
+from jaxgan import augment, losses, parallel, train_step, training
 from jaxgan.data import ArraySource
 from jaxgan.models import dcgan, layers
 
@@ -55,6 +55,29 @@ def double_game(axis, plain=False, **fields):
     networks = Double(256, (4, 4, 1), axis, plain), Double(512, (), axis, plain)
     rates = optax.sgd(0.05), optax.sgd(0.05)
     return train_step.Game(*networks, *rates, latent_size=300, axis=axis, **fields)
+
+
+def everything(axis):
+    """Every option that draws at random or couples the examples of a batch."""
+    return double_game(
+        axis,
+        plain=True,
+        loss=losses.average(axis),
+        noisy_labels=0.2,
+        r1=0.1,
+        r2=0.1,
+        gradient_penalty=0.1,
+        dragan=0.1,
+        penalty_every=2,
+        consistency=0.1,
+        augment=(augment.colour, augment.translation, augment.cutout),
+        augment_probability=0.5,
+        ada_target=-1.0,
+        ada_images=1000,
+        instance_noise=0.1,
+        pack=2,
+        skip_discriminator_below=1.25,
+    )
 
 
 def single_game(axis, **fields):
@@ -120,6 +143,9 @@ def main():
         for kind, devices in (("jit", 1), ("jit", 8), ("shard_map", 8)):
             name = f"float64 accumulated {kind} {devices}"
             compare(name, reference, double_game, 4, kind, devices, plain=True, accumulate=4)
+        reference = run(everything, 4, "jit", 1)
+        for kind in ("jit", "shard_map", "pmap"):
+            compare(f"float64 everything {kind}", reference, everything, 4, kind, 8)
     print(json.dumps(found))
 
 

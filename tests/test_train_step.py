@@ -94,6 +94,204 @@ def test_r1_pulls_at_the_discriminators_slope(key):
     np.testing.assert_allclose(difference, gamma * (v @ v) / 2, rtol=1e-4)
 
 
+def moved_by(key, steps=1, **fields):
+    """How much further a penalty takes the linear discriminator, whose slope is its parameter v; and v."""
+    game = dataclasses.replace(LINEAR, **fields)
+    state = plain = train_step.init(game, IMAGES, key)
+    for _ in range(steps):
+        v = state.discriminator.params["v"]
+        plain, _ = train_step.train_step(LINEAR, state, IMAGES, key)
+        state, _ = train_step.train_step(game, state, IMAGES, key)
+    return (state.discriminator.params["v"] - plain.discriminator.params["v"]) / -RATE_D, v
+
+
+def test_r2_is_r1_at_the_fakes(key):
+    moved, v = moved_by(key, r2=0.7)
+    np.testing.assert_allclose(moved, 0.7 * v, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gradient_penalty", "dragan"])
+def test_slopes_are_drawn_towards_one(name, key):
+    moved, v = moved_by(key, **{name: 0.7})
+    slope = jnp.linalg.norm(v)
+    np.testing.assert_allclose(moved, 0.7 * 2 * (slope - 1) * v / slope, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gradient_penalty", "dragan"])
+def test_penalties_with_slope_one_look_where_they_should(name, key):
+    """A discriminator whose slope is 1 around the data and elsewhere 3 is punished by the one and not by the other."""
+
+    class Kinked(nn.Module):
+        @nn.compact
+        def __call__(self, image):
+            v = self.param("v", nn.initializers.ones, ())
+            return v * jnp.where(image[:, 0] < 5, image[:, 0], 3 * image[:, 0] - 10)
+
+    class Far(nn.Module):
+        @nn.compact
+        def __call__(self, latent):
+            return 100 + latent[:, :1] * self.param("w", nn.initializers.ones, ())
+
+    game = dataclasses.replace(LINEAR, generator=Far(), discriminator=Kinked())
+    batch = {"image": 0.1 * jax.random.normal(key, (6, 1))}
+    state = train_step.init(game, batch, key)
+    plain = train_step.train_step(game, state, batch, key)[1]["discriminator/loss"]
+    loss = train_step.train_step(dataclasses.replace(game, **{name: 1.0}), state, batch, key)[1]["discriminator/loss"]
+    # Nearly all of the way from real to fake is steep: (3 - 1)^2.
+    assert float(loss - plain) == pytest.approx({"gradient_penalty": 4, "dragan": 0}[name], abs=1e-2)
+
+
+def test_lazy_penalties_come_every_few_steps_and_so_much_stronger(key):
+    moved, v = moved_by(key, r1=0.7, penalty_every=3)
+    np.testing.assert_allclose(moved, 3 * 0.7 * v, rtol=1e-4, atol=1e-5)
+    for steps, factor in ((2, 0), (3, 0), (4, 3)):
+        moved, v = moved_by(key, steps, r1=0.7, penalty_every=3)
+        np.testing.assert_allclose(moved, factor * 0.7 * v, rtol=1e-3, atol=1e-5)
+
+
+def test_noisy_labels_exchange_real_and_fake(key):
+    state = train_step.init(LINEAR, IMAGES, key)
+    plain, before = train_step.discriminator_step(LINEAR, state, IMAGES, key)
+    all_wrong = dataclasses.replace(LINEAR, noisy_labels=1.0)
+    wrong, after = train_step.discriminator_step(all_wrong, state, IMAGES, key)
+    v = state.discriminator.params["v"]
+    latent = train_step.latents(train_step.stream(jax.random.fold_in(key, 0), "latent"), 6, 2)
+    real, fake = IMAGES["image"] @ v, latent @ state.generator.params["w"] @ v
+    np.testing.assert_allclose(after["discriminator/loss"], losses.non_saturating.discriminator(fake, real), rtol=1e-5)
+    assert not np.allclose(plain.discriminator.params["v"], wrong.discriminator.params["v"])
+    assert before["discriminator/real"] == after["discriminator/real"]  # The metrics tell the truth.
+
+
+def test_a_player_is_skipped_while_its_smoothed_loss_is_low(key):
+    game = dataclasses.replace(LINEAR, skip_discriminator_below=1e3, skip_generator_below=-1.0)
+    step = step_function(game)
+    state = train_step.init(game, IMAGES, key)
+    assert np.isinf(state.discriminator.loss)
+    first, metrics = step(state, IMAGES, key)  # Nothing is known of its loss yet, so it learns.
+    assert metrics["discriminator/skipped"] == 0
+    assert_trees_close(first, train_step.train_step(LINEAR, state, IMAGES, key)[0], rtol=1e-5)
+    np.testing.assert_allclose(first.discriminator.loss, metrics["discriminator/loss"], rtol=1e-6)
+    second, metrics = step(first, IMAGES, key)
+    assert_trees_equal(second.discriminator.params, first.discriminator.params)
+    assert metrics["discriminator/skipped"] == 0.5
+    assert metrics["discriminator/update_ratio"] == 0
+    assert metrics["generator/skipped"] == 0
+    assert not np.array_equal(second.generator.params["w"], first.generator.params["w"])
+    expected = 0.9 * first.discriminator.loss + 0.1 * metrics["discriminator/loss"]
+    np.testing.assert_allclose(second.discriminator.loss, expected, rtol=1e-6)
+
+
+def test_the_generator_is_skipped_likewise(key):
+    game = dataclasses.replace(LINEAR, skip_generator_below=1e3)
+    state = train_step.init(game, IMAGES, key)
+    first, _ = train_step.train_step(game, state, IMAGES, key)
+    second, metrics = train_step.train_step(game, first, IMAGES, key)
+    assert_trees_equal(second.generator.params, first.generator.params)
+    assert not np.array_equal(second.discriminator.params["v"], first.discriminator.params["v"])
+    assert (second.step, metrics["generator/skipped"]) == (2, 0.5)
+
+
+def test_skipping_saves_the_work(key):
+    """It is a branch: the compiled program's first branch has no backward pass."""
+    game = dataclasses.replace(LINEAR, skip_discriminator_below=0.1)
+    state = train_step.init(game, IMAGES, key)
+    text = str(jax.make_jaxpr(functools.partial(train_step.train_step, game))(state, IMAGES, key))
+    assert " cond[" in text
+
+
+def test_packing_shows_neighbours_together(key):
+    seen = []
+
+    class Judge(nn.Module):
+        @nn.compact
+        def __call__(self, image):
+            seen.append(image)
+            return image @ self.param("v", nn.initializers.normal(1.0), (image.shape[-1],))
+
+    game = dataclasses.replace(LINEAR, discriminator=Judge(), pack=2, r1=1.0)
+    state = train_step.init(game, IMAGES, key)
+    assert state.discriminator.params["v"].shape == (6,)
+    seen.clear()
+    after, metrics = train_step.train_step(game, state, IMAGES, key)
+    shown = IMAGES["image"].reshape(3, 6)
+    assert {image.shape for image in seen} == {(3, 6)}
+    v = state.discriminator.params["v"]
+    plain = train_step.train_step(dataclasses.replace(game, r1=0.0), state, IMAGES, key)[1]["discriminator/loss"]
+    np.testing.assert_allclose(metrics["discriminator/loss"] - plain, v @ v / 2, rtol=1e-4)  # A pack's slope.
+    np.testing.assert_allclose(metrics["discriminator/real"], jax.nn.sigmoid(shown @ v).mean(), rtol=1e-5)
+    assert after.step == 1
+
+
+def test_instance_noise_fades(key):
+    noisy = dataclasses.replace(LINEAR, instance_noise=0.5, instance_noise_steps=10)
+    state = train_step.init(noisy, IMAGES, key)
+
+    def metrics(game, step):
+        return train_step.train_step(game, dataclasses.replace(state, step=jnp.int32(step)), IMAGES, key)[1]
+
+    for step in (10, 50):
+        assert_trees_close(metrics(noisy, step), metrics(LINEAR, step))
+    gaps = [
+        abs(float(metrics(noisy, step)["discriminator/loss"] - metrics(LINEAR, step)["discriminator/loss"]))
+        for step in (0, 9)
+    ]
+    assert gaps[0] > 0.01
+    assert gaps[1] < gaps[0]
+
+
+def test_augmentation_is_of_all_that_the_discriminator_sees_and_has_gradients(key):
+    def tripled(keys, image, probability):
+        return image * (1 + 2 * probability)
+
+    game = dataclasses.replace(LINEAR, augment=(tripled,))
+    state = train_step.init(game, IMAGES, key)
+    after, _ = train_step.train_step(game, state, IMAGES, key)
+    # The linear game with v tripled, whose gradients for v and w are tripled too.
+    latent = train_step.latents(train_step.stream(jax.random.fold_in(key, 0), "latent"), 6, 2)
+    w, v, z, x = (
+        np.asarray(a, np.float64)
+        for a in (state.generator.params["w"], state.discriminator.params["v"], latent, IMAGES["image"])
+    )
+
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
+    v = v - RATE_D * 3 * (-(1 - sigmoid(3 * x @ v)) @ x / 6 + sigmoid(3 * z @ w @ v) @ (z @ w) / 6)
+    w = w - RATE_G * 3 * z.T @ np.outer(-(1 - sigmoid(3 * z @ w @ v)), v) / 6
+    np.testing.assert_allclose(after.discriminator.params["v"], v, rtol=1e-5)
+    np.testing.assert_allclose(after.generator.params["w"], w, rtol=1e-5)
+
+
+def test_adaptive_augmentation_follows_the_discriminators_certainty(key):
+    def nothing(keys, image, probability):
+        return image
+
+    game = dataclasses.replace(LINEAR, augment=(nothing,), augment_probability=0.5, ada_target=0.6, ada_images=60)
+    state = train_step.init(game, IMAGES, key)
+    after, metrics = train_step.train_step(game, state, IMAGES, key)
+    sign = 2 * float(metrics["discriminator/accuracy_real"]) - 1
+    assert float(after.augment) == pytest.approx(0.5 + 0.1 * np.sign(sign - 0.6))
+    assert metrics["discriminator/augment"] == after.augment
+
+
+def test_consistency_pulls_at_a_discriminator_that_minds_shifts(key):
+    class Corner(nn.Module):
+        @nn.compact
+        def __call__(self, image):
+            return self.param("v", nn.initializers.ones, ()) * image[:, 0, 0, 0]
+
+    game = dataclasses.replace(DCGAN, discriminator=Corner(), discriminator_optimizer=optax.sgd(1.0), consistency=5.0)
+    plain = dataclasses.replace(game, consistency=0.0)
+    batch = {"image": jax.random.uniform(key, (6, 8, 8, 1))}
+    state = train_step.init(game, batch, key)
+    after, metrics = train_step.discriminator_step(game, state, batch, key)
+    other, without = train_step.discriminator_step(plain, state, batch, key)
+    # The loss is 5 v^2 E (shift)^2, so its gradient at v = 1 is twice its value.
+    extra = metrics["discriminator/loss"] - without["discriminator/loss"]
+    assert extra > 0.1
+    np.testing.assert_allclose(other.discriminator.params["v"] - after.discriminator.params["v"], 2 * extra, rtol=1e-4)
+
+
 def test_metrics_are_those_before_the_update(key):
     state = train_step.init(LINEAR, IMAGES, key)
     latent = train_step.latents(train_step.stream(jax.random.fold_in(key, 0), "latent"), 6, 2)

@@ -20,6 +20,7 @@ from jaxgan import checkpoint, cli, parallel, training
 from jaxgan import config as cfg
 from jaxgan import run as runs
 from jaxgan.errors import NonFiniteError, UserError
+from jaxgan.monitor import metrics
 
 SMALL = cfg.Config(
     generator=cfg.MLPGenerator(widths=(16,)),
@@ -52,6 +53,12 @@ def outcome(run: Path):
     return cli.digest(runs.read(run).state), (run / "metrics.jsonl").read_text()
 
 
+def steps_of(run: Path):
+    """The lines of the training steps, without those of the looks."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if "discriminator/loss" in line]
+
+
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "unbroken"
@@ -60,9 +67,13 @@ def unbroken(tmp_path_factory):
 
 
 def test_a_run_leaves_what_it_says(unbroken, capsys):
-    lines = [json.loads(line) for line in (unbroken / "metrics.jsonl").read_text().splitlines()]
+    lines = steps_of(unbroken)
     assert [line["step"] for line in lines] == list(range(1, 31))
     assert all(np.isfinite(list(line.values())).all() for line in lines)
+    looks = [line for line in metrics.read(unbroken / "metrics.jsonl") if "diagnosis" in line]
+    assert [line["step"] for line in looks] == [10, 20, 30]
+    with Image.open(unbroken / "samples.gif") as animation:
+        assert getattr(animation, "n_frames", 1) == 3
     assert sorted(path.name for path in (unbroken / "samples").iterdir()) == [f"{s:06}.png" for s in (10, 20, 30)]
     with Image.open(unbroken / "samples" / "000030.png") as sheet:
         assert sheet.size[0] > 400
