@@ -265,6 +265,37 @@ class Interpolate:
 
 
 @dataclasses.dataclass(frozen=True)
+class Modes:
+    """Count the modes that a run on ring, grid or stacked_mnist reaches: PacGAN's and VEEGAN's protocol."""
+
+    run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Directory of the run."""
+    count: int | None = None
+    """Samples to judge; 2,500 points or 26,000 stacked digits if not given. The KL depends on their number."""
+    seed: int = 1
+    """Of the latents."""
+    best: bool = False
+    """From the best checkpoint (trained with --best) rather than from the newest."""
+
+    def __call__(self) -> None:
+        from jaxgan.evaluate import modes
+        from jaxgan.run import read, read_config
+
+        config = read_config(self.run)
+        if config.data not in ("ring", "grid", "stacked_mnist"):
+            raise UserError(f"{self.run}: modes can be counted of ring, grid and stacked_mnist, not of {config.data}")
+        count = self.count or (modes.STACKED_SAMPLES if config.data == "stacked_mnist" else modes.POINT_SAMPLES)
+        if count < 1:
+            raise UserError(f"--count must be at least 1, not {count}")
+        trained = read(self.run, self.best)
+        found = modes.judge_run(trained.config, trained.game, trained.state.ema, count, self.seed)
+        print(f"step {int(trained.state.step)}, {count} samples: {found.modes} of {found.of} modes")
+        print(f"high quality: {found.high_quality:.1%}")
+        exact = modes.floor(modes.ideal(config), count)
+        print(f"reverse KL: {found.kl:.4f} (an exact sampler, at as many samples: {exact:.4f})")
+
+
+@dataclasses.dataclass(frozen=True)
 class Show:
     """Show a run: its config, step, sizes, a digest of each network's parameters, its last metrics."""
 
@@ -306,6 +337,7 @@ class Configs:
 _COMMANDS: dict[str, Callable[..., Any]] = {
     "sample": Sample,
     "interpolate": Interpolate,
+    "modes": Modes,
     "show": Show,
     "configs": Configs,
     "style": Style,

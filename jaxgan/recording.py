@@ -14,7 +14,6 @@ from jaxgan.evaluate import modes
 from jaxgan.monitor import diagnosis, diversity, images, metrics, plots
 
 _COMPARED = 256  # Samples, and real examples, whose variety is compared at every look.
-_JUDGED = 2500  # Samples of points whose modes are counted at every look, as PacGAN does.
 _FRAMES = 60  # Of samples.gif, at the most.
 
 
@@ -59,22 +58,21 @@ class Recorder:
         if self._reference is None:
             self._reference = _examples(self._source, _COMPARED)
         key = train_step.stream(jax.random.key(config.seed), "look")
-        latent = train_step.latents(key, _JUDGED if self._points else len(self._reference), game.latent_size)
+        latent = train_step.latents(
+            key, modes.POINT_SAMPLES if self._points else len(self._reference), game.latent_size
+        )
         label = None
         if self._source.classes:
             label = np.arange(len(latent), dtype=np.int32) % self._source.classes
         samples = sampling.outputs(game, ema, latent, label)
         compared = jax.device_get(diversity.compare(self._reference, samples[: len(self._reference)]))
         line: dict[str, Any] = {f"diversity/{name}": float(value) for name, value in compared.items()}
+        if config.data == "stacked_mnist" and step == config.steps:
+            line |= modes.metrics(modes.judge_run(config, game, ema, modes.STACKED_SAMPLES))
         if self._points:
             mix = mixture.MIXTURES[config.data]
             reach = 1.25 * float(np.max(mix.centres))
-            coverage = modes.judge_points(samples, mix)
-            line |= {
-                "modes/share": coverage.modes / coverage.of,
-                "modes/high_quality": coverage.high_quality,
-                "modes/kl": coverage.kl,
-            }
+            line |= modes.metrics(modes.judge_points(samples, mix))
             sheet = plots.points(step, samples, mix.centres, sampling.landscape(game, discriminator, reach))
         else:
             sheet = sampling.fixed_sheet(game, ema, self._source.classes, jax.random.key(config.seed))

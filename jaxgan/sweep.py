@@ -90,7 +90,7 @@ def sweep(config: cfg.Config, seeds: int, vary: Mapping[str, Sequence[Any]], out
     everyone = members(config, seeds, vary, out)
     groups: dict[str, list[Member]] = {}
     for member in everyone:
-        groups.setdefault(_signature(member.config), []).append(member)
+        groups.setdefault(signature(member.config), []).append(member)
     console = Console(quiet=quiet, highlight=False)
     console.print(f"{len(everyone)} runs in {len(groups)} program{'s'[: len(groups) > 1]}: {out}", soft_wrap=True)
     finished = True
@@ -102,7 +102,7 @@ def sweep(config: cfg.Config, seeds: int, vary: Mapping[str, Sequence[Any]], out
     return finished
 
 
-def _signature(config: cfg.Config) -> str:
+def signature(config: cfg.Config) -> str:
     """What two members must share to run in one program: all but the seed and the size of weights that are used."""
     for name in TRACED:
         config = cfg.replaced(config, name, float(bool(cfg.value(config, name))) / 2)

@@ -1,5 +1,7 @@
 """Augmentation: what it does to an image, what it leaves, and that it is each example's own."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +17,7 @@ INDEX = jnp.arange(8, dtype=jnp.int32)
 IMAGES = jax.random.uniform(jax.random.key(5), (8, 8, 8, 3), minval=-1)
 
 
-def changed(policy, images=IMAGES, probability=ONE, key=0):
+def changed(policy, images: Any = IMAGES, probability=ONE, key=0):
     return augment.apply((policy,), jax.random.key(key), INDEX[: len(jax.tree.leaves(images)[0])], images, probability)
 
 

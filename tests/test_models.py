@@ -1,9 +1,12 @@
 import math
+from pathlib import Path
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 
 from jaxgan.models import dcgan, layers, mlp
 
@@ -103,3 +106,92 @@ def test_max_pool_and_upsample():
     np.testing.assert_array_equal(layers.upsample(x)[0, :2, :4, 0], [[0, 0, 1, 1], [0, 0, 1, 1]])
     gradient = jax.grad(lambda x: layers.max_pool(x).sum())(x)
     np.testing.assert_array_equal(gradient[0, :, :, 0], np.kron([[1, 1], [1, 1]], [[0, 0], [0, 1]]))
+
+
+@pytest.mark.parametrize("name", ["dense", "conv"])
+def test_spectral_normalisation_equals_pytorchs(name):
+    """Kernel and gradient after as many calls from the same start; recorded by tests/record_spectral.py."""
+    recorded = np.load(Path(__file__).with_name("data") / "spectral.npz")
+    kernel, right, expected, gradient, weights = (
+        recorded[f"{name}/{key}"] for key in ("kernel", "right", "normalised", "gradient", "weights")
+    )
+    if name == "dense":
+        x, layer = jnp.eye(7), lambda: nn.Dense(5, use_bias=False, name="layer")
+    else:
+        x, layer = jnp.zeros((1, 4, 4, 3)), lambda: layers.Conv(4, kernel=2, use_bias=False, name="layer")
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return layers.normalised(layer(), "spectral", x)
+
+    stats = jax.tree.map(lambda _: jnp.asarray(right), Net().init(jax.random.key(0), x)["batch_stats"])
+
+    def forward(kernel, stats):
+        variables = {"params": {"layer": {"kernel": kernel}}, "batch_stats": stats}
+        output, new = Net().apply(variables, x, mutable=["batch_stats"])
+        return output, new["batch_stats"]
+
+    def weighted(kernel, stats):
+        # The layer is linear: with what makes its output the kernel, or a sum of it.
+        output, after = forward(kernel, stats)
+        return jnp.sum(output * weights), after
+
+    _, stats = forward(kernel, stats)
+    if name == "dense":  # A batch that is the identity: the output is the normalised kernel.
+        np.testing.assert_allclose(forward(kernel, stats)[0], expected, rtol=1e-5, atol=1e-6)
+        slope = jax.grad(weighted, has_aux=True)(jnp.asarray(kernel), stats)[0]
+        np.testing.assert_allclose(slope, gradient, rtol=1e-4, atol=1e-6)
+    else:  # One pixel on in one channel: the output holds the kernel's column for it.
+        for channel in range(3):
+            lit = x.at[0, 1, 1, channel].set(1)
+            variables = {"params": {"layer": {"kernel": kernel}}, "batch_stats": stats}
+            output = Net().apply(variables, lit, mutable=["batch_stats"])[0]
+            found = jnp.sort(output[0].reshape(-1, 4)[jnp.abs(output[0]).reshape(-1, 4).sum(axis=1) > 0], axis=0)
+            np.testing.assert_allclose(found, jnp.sort(expected[:, :, channel].reshape(4, 4), axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("pair", ["mlp", "dcgan"])
+def test_a_spectrally_normalised_discriminator_has_slope_one_at_most(pair, key):
+    if pair == "mlp":
+        network, image = mlp.Discriminator((16, 16), norm="spectral"), jax.random.normal(key, (4, 6))
+    else:
+        network, image = dcgan.Discriminator(4, norm="spectral"), jax.random.normal(key, (4, 8, 8, 1))
+    variables = network.init(key, image)
+    variables = {**variables, "params": jax.tree.map(lambda leaf: 50 * leaf, variables["params"])}
+    for _ in range(60):
+        stats = network.apply(variables, image, mutable=["batch_stats"])[1]
+        variables = {**variables, **stats}
+    slope = jax.grad(lambda x: network.apply(variables, x, mutable=["batch_stats"])[0].sum())(image)
+    norms = jnp.linalg.norm(slope.reshape(4, -1), axis=1)
+    # A 4x4 convolution of stride 2 sees each pixel four times, so its slope may be twice its kernel's.
+    assert norms.max() <= (1.01 if pair == "mlp" else 2.02)
+    assert norms.min() > 0
+
+
+def test_minibatch_stddev_by_hand():
+    x = jnp.array([[0.0, 2.0], [2.0, 2.0], [5.0, 1.0], [5.0, 1.0]])
+    after = layers.minibatch_stddev(x, 2)
+    np.testing.assert_allclose(after, np.c_[x, [0.5, 0.5, 0, 0]], atol=1e-4)
+    np.testing.assert_array_equal(layers.minibatch_stddev(x, 0), x)
+    picture = layers.minibatch_stddev(jnp.zeros((4, 3, 3, 2), jnp.bfloat16), 4)
+    assert (picture.shape, picture.dtype) == ((4, 3, 3, 3), jnp.bfloat16)
+    with pytest.raises(ValueError, match="groups of 3 do not divide 4 examples"):
+        layers.minibatch_stddev(x, 3)
+    check_grads(lambda x: layers.minibatch_stddev(x, 2), (x[:2] + 0.3,), order=1, modes=["rev"], atol=1e-2, rtol=1e-2)
+
+
+def test_fourier_features_are_periodic_directions():
+    x = jnp.array([[0.3, -0.2]])
+    features = layers.fourier(x, 5, 2.0)
+    assert features.shape == (1, 12)
+    np.testing.assert_array_equal(features[:, :2], x)
+    np.testing.assert_allclose(features[:, 2:7] ** 2 + features[:, 7:] ** 2, 1, rtol=1e-5)
+    angles = jnp.arctan2(features[:, 2:7], features[:, 7:])
+    np.testing.assert_allclose(angles, x @ (2.0 * jax.random.normal(jax.random.key(0), (2, 5))), rtol=1e-4)
+
+
+def test_points_are_not_bounded(key):
+    points = variables_and_output(mlp.Generator((2,), (8,)), key, 100 * jnp.ones((3, 4)))[1]
+    assert points.shape == (3, 2)
+    assert jnp.abs(points).max() > 1

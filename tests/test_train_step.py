@@ -98,6 +98,7 @@ def moved_by(key, steps=1, **fields):
     """How much further a penalty takes the linear discriminator, whose slope is its parameter v; and v."""
     game = dataclasses.replace(LINEAR, **fields)
     state = plain = train_step.init(game, IMAGES, key)
+    v = state.discriminator.params["v"]
     for _ in range(steps):
         v = state.discriminator.params["v"]
         plain, _ = train_step.train_step(LINEAR, state, IMAGES, key)
@@ -112,7 +113,7 @@ def test_r2_is_r1_at_the_fakes(key):
 
 @pytest.mark.parametrize("name", ["gradient_penalty", "dragan"])
 def test_slopes_are_drawn_towards_one(name, key):
-    moved, v = moved_by(key, **{name: 0.7})
+    moved, v = moved_by(key, 1, **{name: 0.7})
     slope = jnp.linalg.norm(v)
     np.testing.assert_allclose(moved, 0.7 * 2 * (slope - 1) * v / slope, rtol=1e-3, atol=1e-5)
 

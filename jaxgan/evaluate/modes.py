@@ -6,12 +6,20 @@ digits, a classifier says which of the 1000 modes a sample is of.
 """
 
 import dataclasses
+from typing import Any
 
+import jax
 import numpy as np
 
+from jaxgan import sampling
+from jaxgan.config import Config
 from jaxgan.data import load_mnist
-from jaxgan.data.mixture import Mixture
+from jaxgan.data.mixture import MIXTURES, Mixture
 from jaxgan.evaluate import classifier
+from jaxgan.train_step import Game, latents
+
+POINT_SAMPLES, STACKED_SAMPLES = 2500, 26_000
+"""Samples of a judgement: PacGAN's of points, VEEGAN's of stacked digits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +31,8 @@ class Coverage:
         of: modes there are.
         high_quality: share of samples of high quality, 0 to 1. Of stacked digits: those in all three of which the
             classifier is surer than 0.9.
-        kl: reverse KL divergence in nats, of the samples' histogram over modes from the data's; infinite where no
-            sample is near a mode.
+        kl: reverse KL divergence in nats, of the samples' histogram over modes from the data's; where no sample is near
+            a mode, log(of), as if all were in one.
         count: number of samples.
     """
 
@@ -80,13 +88,46 @@ def floor(modes: np.ndarray, count: int, repeats: int = 20, seed: int = 0) -> fl
     return float(np.mean([_divergence(random.multinomial(count, modes), modes) for _ in range(repeats)]))
 
 
+def metrics(coverage: Coverage) -> dict[str, float]:
+    """A coverage as metrics of a run."""
+    return {
+        "modes/share": coverage.modes / coverage.of,
+        "modes/high_quality": coverage.high_quality,
+        "modes/kl": coverage.kl,
+    }
+
+
+def judge_run(config: Config, game: Game, variables: Any, count: int, seed: int = 1) -> Coverage:
+    """Mode coverage of a generator on ring, grid or stacked digits.
+
+    Args:
+        config: the run's.
+        game: the run's.
+        variables: the generator's, as a rule the averaged ones.
+        count: samples to draw.
+        seed: of the latents.
+    """
+    latent = latents(jax.random.key(seed), count, game.latent_size)
+    if config.data == "stacked_mnist":
+        return judge_stacked(sampling.pictures(game, variables, latent))
+    return judge_points(sampling.outputs(game, variables, latent), MIXTURES[config.data])
+
+
+def ideal(config: Config) -> np.ndarray:
+    """Probability of each mode of a run's data."""
+    if config.data == "stacked_mnist":
+        return stacked_modes()
+    centres = MIXTURES[config.data].centres
+    return np.full(len(centres), 1 / len(centres))
+
+
 def _coverage(histogram: np.ndarray, modes: np.ndarray, high_quality: float, count: int) -> Coverage:
     return Coverage(int((histogram > 0).sum()), len(modes), high_quality, _divergence(histogram, modes), count)
 
 
 def _divergence(histogram: np.ndarray, modes: np.ndarray) -> float:
     if not histogram.any():
-        return float("inf")
+        return float(np.log(len(modes)))
     share = histogram / histogram.sum()
     seen = share > 0
     return float(np.sum(share[seen] * np.log(share[seen] / modes[seen])))

@@ -104,16 +104,54 @@ def dropout(module: nn.Module, x: jax.Array, rate: float, axis: str | None = Non
 
 
 def normalised(layer: nn.Module, norm: str, x: jax.Array) -> jax.Array:
-    """Calls a layer, its kernel divided by its largest singular value where `norm` is "spectral".
+    """Calls a layer, its kernel divided by its largest singular value where `norm` is "spectral"."""
+    return SpectralNorm(layer)(x) if norm == "spectral" else layer(x)
 
-    One power iteration a call, whose vectors are among the network's statistics, as PyTorch's `spectral_norm` does it.
+
+class SpectralNorm(nn.Module):
+    """Calls a layer with its kernel divided by its largest singular value, found by one power iteration a call.
+
+    The vectors of the iteration are among the network's statistics. As PyTorch's `spectral_norm`, call for call; Flax's
+    own is half an iteration out of step with that.
+
+    Attributes:
+        layer: a layer with one parameter of two or more dimensions, outputs last.
 
     References:
         Miyato et al., Spectral Normalization for Generative Adversarial Networks, arXiv 1802.05957, algorithm 1.
     """
-    if norm != "spectral":
-        return layer(x)
-    return nn.SpectralNorm(layer)(x, update_stats=True)
+
+    layer: nn.Module
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        divide = functools.partial(jax.tree.map, self._divide)
+        call = nn.map_variables(
+            lambda layer: layer(x), "params", trans_in_fn=divide, init=self.is_initializing(), mutable=True
+        )
+        return call(self.layer)
+
+    def _divide(self, kernel: jax.Array) -> jax.Array:
+        if kernel.ndim < 2:
+            return kernel
+        matrix = kernel.reshape(-1, kernel.shape[-1])
+        right = self.variable("batch_stats", "right", self._start, matrix)
+
+        def turn(v: jax.Array) -> tuple[jax.Array, jax.Array]:
+            u = _unit(v @ matrix)
+            return u, _unit(matrix @ u)
+
+        left, right.value = jax.lax.stop_gradient(turn(right.value))
+        return kernel / (right.value @ matrix @ left)
+
+    def _start(self, matrix: jax.Array) -> jax.Array:
+        """A first vector [inputs]; fifteen iterations on its way already, as in PyTorch."""
+        v = _unit(jax.random.normal(self.make_rng("params"), matrix.shape[:1]))
+        return jax.lax.fori_loop(0, 15, lambda _, v: _unit(matrix @ _unit(v @ matrix)), v)
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    return x / jnp.maximum(jnp.linalg.norm(x), 1e-12)
 
 
 def fourier(x: jax.Array, count: int, scale: float) -> jax.Array:

@@ -76,7 +76,8 @@ def _plot(path: Path, lines: dict[str, list[list[dict[str, Any]]]], shown: list[
     columns = min(3, len(shown))
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(4.5 * columns, 3 * rows), layout="constrained")
-    for axes, name in zip(figure.subplots(rows, columns, squeeze=False).flat, shown, strict=False):
+    for place, name in enumerate(shown, start=1):
+        axes = figure.add_subplot(rows, columns, place)
         for values, group in lines.items():
             steps = sorted({line["step"] for own in group for line in own if name in line})
             by_step = [
