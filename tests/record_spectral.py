@@ -6,6 +6,7 @@ Two calls in training, each with one power iteration. Kernels are stored as Flax
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 CALLS = 2
 
 
-def record(layer: torch.nn.Module, flax_axes: tuple[int, ...]) -> dict[str, np.ndarray]:
+def record(layer: Any, flax_axes: tuple[int, ...]) -> dict[str, np.ndarray]:
     kernel = layer.weight.detach().clone()
     layer = spectral_norm(layer)
     parametrization = layer.parametrizations.weight[0]
@@ -25,8 +26,7 @@ def record(layer: torch.nn.Module, flax_axes: tuple[int, ...]) -> dict[str, np.n
     order = [axis - 1 for axis in flax_axes[:-1]] if len(flax_axes) == 4 else [0]
     shape = kernel.shape[1:]
     recorded["right"] = parametrization._v.clone().reshape(shape).permute(order).reshape(-1).numpy()
-    for _ in range(CALLS):
-        normalised = layer.weight
+    normalised = [layer.weight for _ in range(CALLS)][-1]
     weights = torch.linspace(-1, 1, kernel.numel()).reshape(kernel.shape)
     (normalised * weights).sum().backward()
     recorded["normalised"] = normalised.detach().permute(flax_axes).numpy()

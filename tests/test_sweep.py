@@ -92,7 +92,7 @@ def test_what_shapes_a_program_makes_groups(tmp_path):
     # By the width, and by whether there is a penalty at all.
     assert len({sweep.signature(member.config) for member in everyone}) == 4
     assert [member.config.seed for member in everyone[:2]] == [0, 1]
-    assert everyone[-1].config.generator.widths == (16,)
+    assert cfg.value(everyone[-1].config, "generator.widths") == (16,)
     with pytest.raises(UserError, match=r"generator.width: no such field; did you mean generator.widths\?"):
         sweep.members(MLP, 1, {"generator.width": [3]}, tmp_path)
     with pytest.raises(UserError, match=r"r1: .*greater than or equal to 0"):
