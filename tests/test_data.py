@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxgan.data import ArraySource, load_mnist
+from jaxgan.data import ArraySource, StackedMNIST, load_mnist
 
 
 def numbered(count, batch_size, seed=0):
@@ -52,6 +52,47 @@ def test_without_labels():
     source = ArraySource(np.zeros((3, 4, 4, 1), np.uint8), None, 2, 0)
     assert set(source.batch(source.resident, source[0])) == {"image"}
     assert source.classes == 0
+
+
+def test_floats_of_any_shape_stay_as_they_are():
+    points = np.array([[3, -700], [0.25, 1e-3], [255, 128]], np.float32)
+    source = ArraySource(points, None, 2, 0)
+    batch = jax.jit(source.batch)(source.resident, np.array([2, 0]))
+    np.testing.assert_array_equal(batch["image"], points[[2, 0]])
+    assert batch["image"].dtype == np.float32
+    assert (source.shape, source.classes) == ((2,), 0)
+
+
+@given(
+    count=st.integers(1, 40),
+    block=st.integers(1, 12),
+    parts=st.integers(1, 4),
+    seed=st.integers(0, 2**32),
+    step=st.integers(0, 30),
+)
+def test_blocks_of_processes_make_up_the_stacked_batch(count, block, parts, seed, step):
+    digits = np.zeros((count, 2, 2, 1), np.uint8)
+    whole = StackedMNIST(digits, block * parts, seed)[step]
+    assert (whole.shape, whole.dtype) == ((block * parts, 3), np.int32)
+    blocks = [StackedMNIST(digits, block * parts, seed, part, parts)[step] for part in range(parts)]
+    np.testing.assert_array_equal(np.concatenate(blocks), whole)
+
+
+def test_stacked_digits_are_drawn_independently():
+    """Over an epoch each channel has MNIST's classes exactly, and pairs of channels have their products."""
+    digits, labels = load_mnist("test")
+    source = StackedMNIST(digits, len(digits), seed=0)
+    drawn = labels[source[0]]
+    share = np.bincount(labels) / len(labels)
+    for channel in range(3):
+        np.testing.assert_array_equal(np.bincount(drawn[:, channel]) / len(labels), share)
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        pairs = np.bincount(10 * drawn[:, one] + drawn[:, other], minlength=100) / len(labels)
+        np.testing.assert_allclose(pairs, np.outer(share, share).ravel(), atol=4 * np.sqrt(0.01 / len(labels)))
+    assert source.classes == 0
+    # No channel of a seed is one of its neighbour's.
+    orders = {tuple(StackedMNIST(digits, 50, seed)[0][:, channel]) for seed in range(4) for channel in range(3)}
+    assert len(orders) == 12
 
 
 @pytest.mark.parametrize(
