@@ -4,7 +4,7 @@
 
 Each method is a sweep of the config `ring` or `grid` with other settings, trained by `jaxgan sweep`; the judgement is
 PacGAN's (arXiv 1712.04086): 2,500 samples, high quality within 3 sigma, reverse KL of the histogram over modes. Rivals
-have 20,000 steps of batch 100 (20 epochs of the 100,000 points, where the paper has 400), Adam as their papers set it,
+have 10,000 steps of batch 100 (10 epochs of the 100,000 points, where the paper has 400), Adam as their papers set it,
 and the same networks without Fourier features.
 """
 
@@ -21,7 +21,7 @@ from jaxgan.evaluate import modes
 from jaxgan.monitor import metrics
 from jaxgan.sweep import members, sweep
 
-STEPS = 20_000
+STEPS = 10_000
 PLAIN = {"loss": "non_saturating", "r1": 0.0, "r2": 0.0, "discriminator.fourier": 0, "steps": STEPS}
 ADAM = {"learning_rate": 2e-4, "beta1": 0.5, "beta2": 0.999, "decay_steps": 0}
 SLOW = {f"{player}.{name}": value for player in ("generator", "discriminator") for name, value in ADAM.items()}

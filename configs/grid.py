@@ -14,8 +14,8 @@ config = Config(
         widths=(64,) * 3, fourier=32, learning_rate=3e-3, beta1=0.0, beta2=0.9, decay_steps=STEPS
     ),
     loss="relativistic_paired",
-    r1=0.03,
-    r2=0.03,
+    r1=0.1,
+    r2=0.1,
     latent_size=2,
     batch_size=100,
     steps=STEPS,

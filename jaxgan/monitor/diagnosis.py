@@ -83,8 +83,9 @@ def _collapse(looks: Sequence[dict[str, float]]) -> Diagnosis | None:
     remedy = "Try --loss relativistic_paired with --r1 and --r2, --pack 2, or lower learning rates."
     for space in ("pixels", "features"):
         values = _column(looks, f"diversity/{space}")
-        now, best = float(np.median(values[-3:])), float(values.max())
-        if now < 0.5:
+        # Of several looks: young games now and then put all samples in one place, and recover.
+        now, best = float(np.median(values[-LOOKS:])), float(values.max())
+        if now < 0.45:
             fallen = f", and was {best:.0%}" if best > 1.5 * now else ""
             return Diagnosis(
                 "mode collapse",
