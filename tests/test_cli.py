@@ -40,7 +40,7 @@ def test_help_names_every_command_and_how_to_begin(capsys):
         assert name in overview
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "interpolate", "show", "configs"])
+@pytest.mark.parametrize("command", ["train", "sweep", "sample", "interpolate", "modes", "show", "configs"])
 def test_help_of_each_command(command, capsys):
     with pytest.raises(SystemExit) as end:
         cli.main([command, "--help"])
@@ -165,3 +165,20 @@ def test_importing_loads_no_more_than_needed(module, absent):
     code = f"import sys, {module}; print([name for name in {absent} if name in sys.modules])"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert process.stdout.strip() == "[]"
+
+
+def test_modes_of_a_run_are_counted(tmp_path, capsys):
+    flags = ["--steps=20", "--generator.widths=8", "--discriminator.widths=8", "--quiet", "--sample-every=10"]
+    cli.main(["train", "ring", *flags, f"--out={tmp_path / 'ring'}"])
+    capsys.readouterr()
+    cli.main(["modes", str(tmp_path / "ring")])
+    shown = capsys.readouterr().out
+    assert "step 20, 2500 samples: " in shown
+    assert "of 8 modes" in shown
+    assert "(an exact sampler, at as many samples: 0.001" in shown
+    assert "makes points, not pictures" in fails(["sample", tmp_path / "ring"], capsys)
+    assert "--count must be at least 1" in fails(["modes", tmp_path / "ring", "--count", "-3"], capsys)
+
+
+def test_modes_need_data_that_has_known_ones(run, capsys):
+    assert "modes can be counted of ring, grid and stacked_mnist, not of mnist" in fails(["modes", run], capsys)

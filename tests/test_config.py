@@ -1,6 +1,10 @@
 import dataclasses
 import json
+import re
+import typing
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -111,3 +115,31 @@ def test_a_missing_config_suggests_the_nearest():
         cfg.load("mnist_dgan")
     with pytest.raises(UserError, match=r"nowhere.py: no such config or run"):
         cfg.load("nowhere.py")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"smooth_real": 0.1, "loss": "hinge"}, "smooth_real: the loss hinge has no targets"),
+        ({"data": "ring"}, "convolutional networks need images"),
+        ({"data": "stacked_mnist", "conditional": True}, "conditional: stacked_mnist has no labels"),
+        ({"pack": 2, "conditional": True}, "pack: does not go with conditional"),
+        ({"pack": 3}, "batch_size: 128 is not a multiple of pack x discriminator.minibatch_stddev, 3"),
+        ({"ada_target": 0.6}, "ada_target: names no augmentation"),
+    ],
+)
+def test_fields_that_contradict_one_another_are_refused(fields, words):
+    with pytest.raises(UserError, match=re.escape(words)):
+        cfg.validate(dataclasses.replace(cfg.Config(), **fields), "command line")
+
+
+def test_points_are_not_augmented():
+    config = dataclasses.replace(cfg.load("ring")[1], augment=("flip",))
+    with pytest.raises(UserError, match="augment, consistency: need images"):
+        cfg.validate(config, "command line")
+
+
+def test_every_loss_of_a_config_builds():
+    for loss in typing.get_args(cfg.Config.__dataclass_fields__["loss"].type):
+        game = build.game(dataclasses.replace(cfg.Config(), loss=loss), (28, 28, 1), 0)
+        assert np.isfinite(game.loss.discriminator(jnp.ones(2), -jnp.ones(2)))

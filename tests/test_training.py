@@ -293,3 +293,68 @@ def test_saved_states_survive_donation(unbroken, key):
     for step in reversed(range(10)):
         assert cli.digest(runs.read(run).state) == expected[step]
         shutil.rmtree(checkpoint.folder(run) / str(step))
+
+
+def test_the_best_checkpoint_is_kept_and_training_stops_when_it_gets_no_better(tmp_path, capsys):
+    """Also when the run is cut in between: how many looks have passed is read from its metrics."""
+    config = changed(data="ring", steps=400, best="modes/kl", patience=3)
+    run, cut = tmp_path / "run", tmp_path / "cut"
+    assert training.train(config, run, quiet=True)
+    assert "Stopped early at step" in capsys.readouterr().out
+    looks = [line for line in metrics.read(run / "metrics.jsonl") if "modes/kl" in line]
+    kl = [line["modes/kl"] for line in looks]
+    best = int(np.argmin(kl))
+    assert len(looks) == best + 1 + 3
+    assert checkpoint.steps(run, best=True) == [looks[best]["step"]]
+    assert runs.read(run, best=True).state.step == looks[best]["step"]
+    assert runs.read(run).state.step == looks[-1]["step"]
+    # Asked to go on, it says so again and leaves the run as it is.
+    before = outcome(run)
+    assert training.train(config, run, quiet=True)
+    assert outcome(run) == before
+    import dataclasses
+
+    training.train(dataclasses.replace(config, steps=looks[-2]["step"]), cut, quiet=True)
+    training.train(config, cut, quiet=True)
+    assert outcome(cut) == before
+    assert checkpoint.steps(cut, best=True) == checkpoint.steps(run, best=True)
+    training.train(changed(steps=10), tmp_path / "plain", quiet=True)
+    with pytest.raises(UserError, match="has no best checkpoint; train with --best"):
+        runs.read(tmp_path / "plain", best=True)
+
+
+def test_what_stabilisers_remember_is_resumed_exactly(tmp_path):
+    """ADA's probability, smoothed losses, skipped updates, spectral normalisation's vectors."""
+    import dataclasses
+
+    config = changed(
+        discriminator=dataclasses.replace(SMALL.discriminator, norm="spectral", clip_gradient=1.0, decay_steps=40),
+        augment=("translation", "cutout"),
+        augment_probability=0.2,
+        ada_target=0.1,
+        ada_images=1000,
+        skip_discriminator_below=1.2,
+        instance_noise=0.1,
+        instance_noise_steps=25,
+        noisy_labels=0.1,
+        pack=2,
+        penalty_every=3,
+        r1=0.1,
+    )
+    training.train(config, tmp_path / "unbroken", quiet=True)
+    training.train(dataclasses.replace(config, steps=10), tmp_path / "cut", quiet=True)
+    training.train(config, tmp_path / "cut", quiet=True)
+    assert outcome(tmp_path / "cut") == outcome(tmp_path / "unbroken")
+    state = runs.read(tmp_path / "cut").state
+    assert state.augment != np.float32(0.2)
+    assert np.isfinite(state.discriminator.loss)
+
+
+def test_clipped_weights_stay_within(tmp_path):
+    import dataclasses
+
+    discriminator = dataclasses.replace(SMALL.discriminator, clip_weights=0.01)
+    training.train(changed(discriminator=discriminator, loss="wasserstein"), tmp_path, quiet=True)
+    state = runs.read(tmp_path).state
+    assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(state.discriminator.params)) <= 0.01 + 1e-8
+    assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(state.generator.params)) > 0.02
