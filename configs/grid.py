@@ -2,6 +2,10 @@
 
 jaxgan train grid
 jaxgan sweep grid --seeds 10
+
+Of ten seeds, all ten reach all 25 modes; 95.6 % of 2,500 samples are within 3 sigma of one (90.8 % to 97.4 %; an exact
+sampler 98.9 %), reverse KL .006 (at most .011; exact .0048). With penalties of .03 rather than .1, 97.0 %, but one seed
+of ten loses a mode.
 """
 
 from jaxgan.config import Config, MLPDiscriminator, MLPGenerator

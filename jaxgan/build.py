@@ -9,8 +9,8 @@ import optax
 from jaxgan import augment, losses
 from jaxgan import config as cfg
 from jaxgan.data import ArraySource, Source, StackedMNIST, load_mnist, mixture
+from jaxgan.game import Game, used
 from jaxgan.models import dcgan, mlp
-from jaxgan.train_step import Game, used
 
 
 def source(config: cfg.Config, part: tuple[int, int] = (0, 1)) -> Source:

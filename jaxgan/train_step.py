@@ -21,149 +21,32 @@ split over devices changes it.
 import dataclasses
 import functools
 import operator
-import zlib
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.experimental.shard_alike import shard_alike
 
-from jaxgan import augment as augmentation
-from jaxgan import losses
+from jaxgan import augment, judging, losses
+from jaxgan.game import Batch, Game, Metrics, Network, Player, TrainState, batch_size, labels, stream, used
 
-Batch = Mapping[str, Any]
-"""`{"image": real examples [N, ...], "label": optional int32 [N]}`. "image" may itself be a pytree (a pyramid of
-resolutions); the game never looks inside it."""
-Metrics = dict[str, jax.Array]
-
-
-class Network(Protocol):
-    """What the game needs of a network; every Flax Linen module has it.
-
-    A generator is called as `(latent [N, latent_size])` or `(latent, label [N])` and returns images shaped like
-    `batch["image"]`; a discriminator as `(image)` or `(image, label)` and returns logits, [N] or [N, 1]. Called so,
-    they behave as in training; `generate` passes `train=False` to a generator whose behaviour differs then.
-    """
-
-    def init(self, rngs: Any, *args: Any) -> Any:
-        """Returns the variables: a mapping with "params" and perhaps other collections (batch statistics)."""
-        ...
-
-    def apply(self, variables: Any, *args: Any, rngs: Any, mutable: Any) -> Any:
-        """Returns (output, updated collections among those named by `mutable`)."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Game:
-    """The rules: two networks, how each learns, and what each wants. Static under jit.
-
-    Attributes:
-        generator: maps latents to images.
-        discriminator: maps images to logits.
-        generator_optimizer: the generator's Optax transformation.
-        discriminator_optimizer: the discriminator's.
-        latent_size: length of a latent vector; latents are standard normal.
-        loss: the two losses, functions of logits.
-        noisy_labels: probability that a real and a fake example are exchanged in the discriminator's loss.
-        r1: weight gamma of the R1 penalty (`losses.zero_centred` at real examples); 0 for none, as for all weights.
-        r2: weight of the same at fakes.
-        gradient_penalty: weight of WGAN-GP's penalty (`losses.one_centred` between real and fake examples).
-        dragan: weight of DRAGAN's (`losses.one_centred` around real examples).
-        penalty_every: apply penalties at every so-manieth step only, so many times as strong (arXiv 1912.04958,
-            section 3.1).
-        consistency: weight of the mean square by which logits change when images are shifted a little (bCR, arXiv
-            2002.04724, equation 5).
-        augment: what is done to all that the discriminator sees, real and fake, in both updates; see `augment`.
-        augment_probability: of each of these for each example, at the beginning.
-        ada_target: adapt the probability of `augment` until the share of real examples that the discriminator is right
-            about, less the share that it is wrong about, is this (ADA, arXiv 2006.06676); None keeps the probability.
-        ada_images: real examples it takes for the probability to go from 0 to 1.
-        instance_noise: standard deviation of noise on all that the discriminator sees, real and fake.
-        instance_noise_steps: steps in which that falls to 0; 0 keeps it.
-        pack: examples that the discriminator judges together, side by side in the last dimension (PacGAN, arXiv
-            1712.04086); they are next to each other in the batch.
-        skip_discriminator_below: leave out the discriminator's updates while its loss, smoothed, is below this.
-        skip_generator_below: leave out the generator's likewise.
-        discriminator_updates: updates of the discriminator in a step, each with its own equal share of the batch and
-            its own fakes, before the one update of the generator.
-        ema_decay: decay of the moving average of the generator, 0 <= decay < 1, warmed up: at most (1 + t) / (10 + t)
-            at step t. The average is used for sampling.
-        accumulate: parts into which the batch of every update is dealt; they are computed one after another, in the
-            memory of one, and their gradients averaged: the same update as that of the whole batch, except that batch
-            normalisation sees each part by itself.
-        axis: the mapped axis (of `shard_map` or `pmap`) over whose devices the batch is split into equal blocks. None
-            under `jit`, where arrays are global however they are placed.
-    """
-
-    generator: Network
-    discriminator: Network
-    generator_optimizer: optax.GradientTransformation
-    discriminator_optimizer: optax.GradientTransformation
-    latent_size: int
-    loss: losses.Loss = losses.non_saturating
-    noisy_labels: float = 0.0
-    r1: float = 0.0
-    r2: float = 0.0
-    gradient_penalty: float = 0.0
-    dragan: float = 0.0
-    penalty_every: int = 1
-    consistency: float = 0.0
-    augment: tuple[augmentation.Augment, ...] = ()
-    augment_probability: float = 1.0
-    ada_target: float | None = None
-    ada_images: int = 500_000
-    instance_noise: float = 0.0
-    instance_noise_steps: int = 0
-    pack: int = 1
-    skip_discriminator_below: float | None = None
-    skip_generator_below: float | None = None
-    discriminator_updates: int = 1
-    ema_decay: float = 0.999
-    accumulate: int = 1
-    axis: str | None = None
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Player:
-    """One network's state.
-
-    Attributes:
-        params: the parameters its optimiser changes.
-        stats: its other variable collections, such as running batch statistics.
-        optimizer: the state of its optimiser.
-        loss: moving average of its loss over some 10 steps; infinite before the first.
-        skipped: int32, updates that were left out.
-    """
-
-    params: Any
-    stats: Any
-    optimizer: Any
-    loss: jax.Array
-    skipped: jax.Array
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class TrainState:
-    """All that training remembers.
-
-    Attributes:
-        step: int32 scalar, steps done.
-        generator: the generator.
-        discriminator: the discriminator.
-        ema: moving average of the generator's variables (parameters and statistics), for sampling.
-        augment: the probability of augmentation, which ADA adapts.
-    """
-
-    step: jax.Array
-    generator: Player
-    discriminator: Player
-    ema: Any
-    augment: jax.Array
+__all__ = [
+    "Batch",
+    "Game",
+    "Metrics",
+    "Network",
+    "Player",
+    "TrainState",
+    "discriminator_step",
+    "generate",
+    "generator_step",
+    "init",
+    "latents",
+    "stream",
+    "train_step",
+]
 
 
 def init(game: Game, batch: Batch, key: jax.Array) -> TrainState:
@@ -177,20 +60,20 @@ def init(game: Game, batch: Batch, key: jax.Array) -> TrainState:
     Returns:
         The state before the first step.
     """
-    count = _batch_size(batch)
+    count = batch_size(batch)
     latent = jnp.zeros((count, game.latent_size))
 
     def player(name: str, network: Network, optimizer: optax.GradientTransformation, inputs: Any) -> Player:
-        variables = network.init(stream(key, name), inputs, *_labels(batch))
+        variables = network.init(stream(key, name), inputs, *labels(batch))
         params = variables["params"]
         stats = {name: collection for name, collection in variables.items() if name != "params"}
-        return Player(
-            params, stats, optimizer.init(params), jnp.full((), jnp.inf, jnp.float32), jnp.zeros((), jnp.int32)
-        )
+        # In the networks' own precision, so that it decides alike however a sum was split.
+        loss = jnp.full((), jnp.inf, jnp.result_type(*jax.tree.leaves(params)))
+        return Player(params, stats, optimizer.init(params), loss, jnp.zeros((), jnp.int32))
 
     generator = player("init generator", game.generator, game.generator_optimizer, latent)
     probability = jnp.full((), game.augment_probability, jnp.float32)
-    shown = _packed(game, batch["image"])
+    shown = judging.packed(game, batch["image"])
     discriminator = player("init discriminator", game.discriminator, game.discriminator_optimizer, shown)
     ema = {"params": generator.params, **generator.stats}
     return TrainState(jnp.zeros((), jnp.int32), generator, discriminator, ema, probability)
@@ -229,8 +112,8 @@ def train_step(game: Game, state: TrainState, batch: Batch, key: jax.Array) -> t
     state, discriminator_metrics = _update_discriminator(game, state, last, key, generated)
     if game.ada_target is not None:
         sign = 2 * discriminator_metrics["discriminator/accuracy_real"] - 1
-        probability = augmentation.adapt(
-            state.augment, sign, _batch_size(last) * _devices(game), game.ada_target, game.ada_images
+        probability = augment.adapt(
+            state.augment, sign, batch_size(batch) * _devices(game), game.ada_target, game.ada_images
         )
         state = dataclasses.replace(state, augment=probability)
         discriminator_metrics["discriminator/augment"] = probability
@@ -302,7 +185,7 @@ def _generate(game: Game, player: Player, stats: Any, batch: Batch, key: jax.Arr
     latent = _latents_at(stream(key, "latent"), batch["index"], game.latent_size)
 
     def forward(params: Any) -> tuple[Any, Any]:
-        return _apply(game.generator, params, stats, latent, *_labels(batch), key=stream(noise, "generator"))
+        return judging.apply(game.generator, params, stats, latent, *labels(batch), key=stream(noise, "generator"))
 
     return _Generated(*jax.vjp(forward, player.params, has_aux=True))
 
@@ -315,29 +198,31 @@ def _update_discriminator(
     def loss(
         params: Any, fake: Any, batch: Batch, stats: Any, noise: jax.Array, penalised: bool
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        judge = functools.partial(_judge, game, params, batch, noise)
-        real = _shown(game, state, batch["image"], batch, stream(noise, "shown real"))
-        fake = _shown(game, state, fake, batch, stream(noise, "shown fake"))
+        judge = functools.partial(judging.judge, game, params, batch, noise)
+        real = judging.shown(game, state, batch["image"], batch, stream(key, "shown real"))
+        fake = judging.shown(game, state, fake, batch, stream(key, "shown fake"))
         # Two passes, so that batch normalisation sees real and fake batches apart.
         real_logits, real_pullback, stats = judge("discriminator real", stats, real)
         fake_logits, fake_pullback, stats = judge("discriminator fake", stats, fake)
-        value = game.loss.discriminator(*_exchanged(game, batch, noise, real_logits, fake_logits))
+        value = game.loss.discriminator(*judging.exchanged(game, batch, key, real_logits, fake_logits))
         if penalised:
             slopes = {
                 "r1": lambda: losses.zero_centred(*real_pullback(jnp.ones_like(real_logits))),
                 "r2": lambda: losses.zero_centred(*fake_pullback(jnp.ones_like(fake_logits))),
                 "gradient_penalty": lambda: losses.one_centred(
-                    _slope(judge, stats, _between(game, batch, noise, real, fake))
+                    judging.slope(judge, stats, judging.between(game, batch, key, real, fake))
                 ),
-                "dragan": lambda: losses.one_centred(_slope(judge, stats, _around(game, batch, noise, real))),
+                "dragan": lambda: losses.one_centred(
+                    judging.slope(judge, stats, judging.around(game, batch, key, real))
+                ),
             }
             for name, penalty in slopes.items():
                 if used(getattr(game, name)):
                     value += game.penalty_every * getattr(game, name) * penalty().astype(value.dtype)
         if used(game.consistency):
             value += game.consistency * (
-                _inconsistency(game, judge, stats, batch, noise, real, real_logits)
-                + _inconsistency(game, judge, stats, batch, noise, fake, fake_logits)
+                judging.inconsistency(game, judge, stats, batch, key, real, real_logits)
+                + judging.inconsistency(game, judge, stats, batch, key, fake, fake_logits)
             )
         metrics = {
             "loss": value,
@@ -390,10 +275,10 @@ def _update_generator(
         def loss(fake: Any) -> jax.Array:
             logits = []
             for image in (batch["image"], fake):
-                shown = _shown(game, state, image, batch, stream(noise, "shown judging"))
-                inputs = (shown, *_labels(batch))
+                shown = judging.shown(game, state, image, batch, stream(key, "shown judging"))
+                inputs = (shown, *labels(batch))
                 key_of_pass = stream(noise, "discriminator judging")
-                logits.append(_apply(game.discriminator, judge.params, judge.stats, *inputs, key=key_of_pass)[0])
+                logits.append(judging.apply(game.discriminator, judge.params, judge.stats, *inputs, key=key_of_pass)[0])
             return game.loss.generator(*logits)
 
         if not learns:
@@ -433,99 +318,6 @@ def _unless_below(
     value = metrics["loss"].astype(player.loss.dtype)
     smoothed = jnp.where(jnp.isfinite(player.loss), 0.9 * player.loss + 0.1 * value, value)
     return dataclasses.replace(player, loss=smoothed), metrics
-
-
-def _judge(
-    game: Game, params: Any, batch: Batch, noise: jax.Array, name: str, stats: Any, shown: Any
-) -> tuple[jax.Array, Callable[[jax.Array], tuple[Any]], Any]:
-    """The discriminator's logits, their pullback to what it was shown, and its new statistics."""
-
-    def forward(shown: Any) -> tuple[jax.Array, Any]:
-        return _apply(game.discriminator, params, stats, shown, *_labels(batch), key=stream(noise, name))
-
-    return jax.vjp(forward, shown, has_aux=True)
-
-
-def _slope(judge: Callable[..., Any], stats: Any, shown: Any) -> Any:
-    """The gradient of the sum of the logits for what the discriminator is shown."""
-    logits, pullback, _ = judge("discriminator penalised", stats, shown)
-    return pullback(jnp.ones_like(logits))[0]
-
-
-def _shown(game: Game, state: TrainState, image: Any, batch: Batch, key: jax.Array) -> Any:
-    """What the discriminator is shown of images: augmented, noisy, packed."""
-    if game.augment:
-        image = augmentation.apply(game.augment, stream(key, "augment"), batch["index"], image, state.augment)
-    if used(game.instance_noise):
-        sigma = jnp.asarray(game.instance_noise, jnp.float32)
-        if game.instance_noise_steps:
-            sigma *= jnp.maximum(0, 1 - state.step.astype(jnp.float32) / game.instance_noise_steps)
-        image = augmentation.noise(stream(key, "instance noise"), batch["index"], image, sigma)
-    return _packed(game, image)
-
-
-def _packed(game: Game, image: Any) -> Any:
-    """Arrays [N, ..., C] -> [N / pack, ..., pack * C], neighbours in the batch side by side."""
-    if game.pack == 1:
-        return image
-
-    def pack(leaf: jax.Array) -> jax.Array:
-        packs = leaf.reshape(len(leaf) // game.pack, game.pack, *leaf.shape[1:])
-        return jnp.concatenate([packs[:, index] for index in range(game.pack)], axis=-1)
-
-    return jax.tree.map(pack, image)
-
-
-def _draw(game: Game, batch: Batch, key: jax.Array, sample: Callable[[jax.Array], jax.Array]) -> jax.Array:
-    """A draw for each thing that the discriminator judges, by its place in the whole batch."""
-    return jax.vmap(lambda index: sample(jax.random.fold_in(key, index)))(batch["index"][:: game.pack])
-
-
-def _exchanged(game: Game, batch: Batch, noise: jax.Array, real: jax.Array, fake: jax.Array) -> list[jax.Array]:
-    """Real and fake logits, some pairs exchanged: noisy labels."""
-    if not used(game.noisy_labels):
-        return [real, fake]
-    swap = _draw(game, batch, stream(noise, "noisy labels"), lambda key: jax.random.bernoulli(key, game.noisy_labels))
-    swap = swap.reshape(-1, *[1] * (real.ndim - 1))
-    return [jnp.where(swap, fake, real), jnp.where(swap, real, fake)]
-
-
-def _between(game: Game, batch: Batch, noise: jax.Array, real: Any, fake: Any) -> Any:
-    """A random place on the line from each fake to a real example (WGAN-GP)."""
-    share = _draw(game, batch, stream(noise, "between"), functools.partial(jax.random.uniform, dtype=jnp.float32))
-
-    def between(a: jax.Array, b: jax.Array) -> jax.Array:
-        a = a.astype(b.dtype)
-        return b + share.reshape(-1, *[1] * (a.ndim - 1)).astype(b.dtype) * (a - b)
-
-    return jax.tree.map(between, real, fake)
-
-
-def _around(game: Game, batch: Batch, noise: jax.Array, real: Any) -> Any:
-    """Real examples with noise of half the batch's standard deviation (DRAGAN)."""
-
-    def jitter(leaf: jax.Array) -> jax.Array:
-        sample = functools.partial(jax.random.normal, shape=leaf.shape[1:], dtype=leaf.dtype)
-        moments = jnp.stack([jnp.mean(leaf), jnp.mean(leaf**2)])
-        mean, square = moments if game.axis is None else jax.lax.pmean(moments, game.axis)
-        return leaf + jnp.sqrt(square - mean**2) / 2 * _draw(game, batch, stream(noise, "around"), sample)
-
-    return jax.tree.map(jitter, real)
-
-
-def _inconsistency(
-    game: Game, judge: Callable[..., Any], stats: Any, batch: Batch, noise: jax.Array, shown: Any, logits: jax.Array
-) -> jax.Array:
-    """Mean square by which the logits change when what is shown is shifted."""
-    index = batch["index"][:: game.pack]
-    policies = (augmentation.translation,)
-    shifted = augmentation.apply(policies, stream(noise, "consistency"), index, shown, jnp.ones(()))
-    return jnp.mean((judge("discriminator consistent", stats, shifted)[0] - logits) ** 2)
-
-
-def used(weight: Any) -> bool:
-    """Whether a weight is not simply zero; one that is traced, in a sweep, is used."""
-    return not isinstance(weight, int | float) or weight != 0
 
 
 def _share(condition: jax.Array) -> jax.Array:
@@ -576,11 +368,6 @@ def _averaged(
     return jax.lax.pmean((means, stats), game.axis)
 
 
-def _apply(network: Network, params: Any, stats: Any, *inputs: Any, key: jax.Array) -> tuple[Any, Any]:
-    """Calls a network as in training; returns its output and its updated statistics."""
-    return network.apply({"params": params, **stats}, *inputs, rngs=key, mutable=list(stats))
-
-
 def _descended(
     optimizer: optax.GradientTransformation, player: Player, gradients: Any, stats: Any, metrics: Metrics
 ) -> tuple[Player, Metrics]:
@@ -602,7 +389,7 @@ def _descended(
 
 def _indexed(game: Game, batch: Batch) -> Batch:
     """The batch with "index" [N]: the place of each example in the whole batch, of which a device may have a block."""
-    index = jnp.arange(_batch_size(batch), dtype=jnp.int32)
+    index = jnp.arange(batch_size(batch), dtype=jnp.int32)
     if game.axis is not None:
         index += jax.lax.axis_index(game.axis) * len(index)
     else:
@@ -616,24 +403,11 @@ def _deal(batch: Batch, hands: int) -> list[Batch]:
     """Deals a batch into equal parts, round robin: with the batch split over devices no example has to move."""
     if hands == 1:
         return [batch]
-    count = _batch_size(batch)
+    count = batch_size(batch)
     if count % hands:
         raise ValueError(f"a batch of {count} cannot be dealt into {hands} equal parts")
     dealt = jax.tree.map(lambda leaf: leaf.reshape(count // hands, hands, *leaf.shape[1:]), batch)
     return [jax.tree.map(operator.itemgetter((slice(None), hand)), dealt) for hand in range(hands)]
-
-
-def _labels(batch: Batch) -> tuple[jax.Array, ...]:
-    return (batch["label"],) if "label" in batch else ()
-
-
-def _batch_size(batch: Batch) -> int:
-    return jax.tree.leaves(batch["image"])[0].shape[0]
-
-
-def stream(key: jax.Array, name: str) -> jax.Array:
-    """The key of a named stream; a name rather than a position, so that a new stream disturbs no other."""
-    return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
 def _named(player: str, metrics: Metrics) -> Metrics:

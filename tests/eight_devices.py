@@ -57,17 +57,14 @@ def double_game(axis, plain=False, **fields):
     return train_step.Game(*networks, *rates, latent_size=300, axis=axis, **fields)
 
 
-def everything(axis):
-    """Every option that draws at random or couples the examples of a batch."""
+def drawing(axis, **fields):
+    """Every option that draws at random for each example."""
     return double_game(
         axis,
         plain=True,
-        loss=losses.average(axis),
         noisy_labels=0.2,
-        r1=0.1,
         r2=0.1,
         gradient_penalty=0.1,
-        dragan=0.1,
         penalty_every=2,
         consistency=0.1,
         augment=(augment.colour, augment.translation, augment.cutout),
@@ -75,9 +72,14 @@ def everything(axis):
         ada_target=-1.0,
         ada_images=1000,
         instance_noise=0.1,
-        pack=2,
         skip_discriminator_below=1.25,
+        **fields,
     )
+
+
+def everything(axis):
+    """Every option that draws at random or couples the examples of a batch."""
+    return drawing(axis, loss=losses.average(axis), r1=0.1, dragan=0.1, pack=2)
 
 
 def single_game(axis, **fields):
@@ -146,6 +148,9 @@ def main():
         reference = run(everything, 4, "jit", 1)
         for kind in ("jit", "shard_map", "pmap"):
             compare(f"float64 everything {kind}", reference, everything, 4, kind, 8)
+        reference = run(drawing, 4, "jit", 1)
+        for kind, devices in (("jit", 1), ("shard_map", 8)):
+            compare(f"float64 everything accumulated {kind}", reference, drawing, 4, kind, devices, accumulate=4)
     print(json.dumps(found))
 
 

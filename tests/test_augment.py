@@ -1,5 +1,6 @@
 """Augmentation: what it does to an image, what it leaves, and that it is each example's own."""
 
+import functools
 from typing import Any
 
 import jax
@@ -46,14 +47,35 @@ def test_a_probability_is_the_share_of_examples_that_change():
     assert share == pytest.approx(0.3, abs=0.05)
 
 
-@given(st.integers(0, 10**6))
-def test_translation_moves_and_loses_nothing_that_stays(seed):
-    image = jnp.zeros((1, 16, 16, 1)).at[0, 8, 7, 0].set(0.5)
-    after = np.asarray(changed(augment.translation, image, key=seed))[0, :, :, 0]
-    ((y, x),) = np.argwhere(after)  # Not moved out: by an eighth, two pixels, at the most.
-    assert after[y, x] == 0.5
-    assert abs(y - 8) <= 2
-    assert abs(x - 7) <= 2
+@given(
+    st.sampled_from(list(augment.POLICIES.values())), st.integers(0, 10**6), st.sampled_from([(5, 8, 1), (16, 7, 3)])
+)
+def test_invariants(policy, seed, shape):
+    images = jax.random.uniform(jax.random.key(seed), (6, *shape), minval=-1)
+    whole = changed(policy, images, key=seed)
+    assert (whole.shape, whole.dtype) == (images.shape, images.dtype)
+    np.testing.assert_array_equal(changed(policy, images, jnp.zeros(()), seed), images)
+    np.testing.assert_allclose(changed(policy, images[:3], key=seed), whole[:3], atol=1e-6)
+
+
+def shifted(image: np.ndarray, y: int, x: int) -> np.ndarray:
+    padded = np.pad(image, ((9, 9), (9, 9), (0, 0)))
+    return padded[9 - y : 9 - y + image.shape[0], 9 - x : 9 - x + image.shape[1]]
+
+
+@given(st.integers(0, 10**6), st.sampled_from([(16, 16, 1), (28, 12, 2)]))
+def test_translation_by_hand(seed, shape):
+    """Exactly one shift by at most an eighth (rounded) explains the result, to the last bit."""
+    image = np.asarray(jax.random.uniform(jax.random.key(seed), (1, *shape), minval=-1))
+    after = np.asarray(changed(augment.translation, jnp.asarray(image), key=seed))[0]
+    reach = [round(size / 8) for size in shape[:2]]
+    fits = [
+        (y, x)
+        for y in range(-reach[0], reach[0] + 1)
+        for x in range(-reach[1], reach[1] + 1)
+        if np.array_equal(shifted(image[0], y, x), after)
+    ]
+    assert len(fits) == 1
 
 
 def test_translation_reaches_every_offset_and_brings_in_grey():
@@ -95,12 +117,77 @@ def test_colour_by_hand():
         np.testing.assert_allclose(now, slope * before + shift, atol=1e-5)
         assert 0.5 <= slope <= 1.5
         assert abs(now.mean() - before.mean()) <= 0.5 + 1e-5  # Contrast keeps the mean, brightness moves it.
-    coloured = np.asarray(changed(augment.colour))
-    for before, now in zip(np.asarray(IMAGES), coloured, strict=True):
-        chroma, after_chroma = (x - x.mean(axis=-1, keepdims=True) for x in (before, now))
-        factor = (chroma * after_chroma).sum() / (chroma**2).sum()
-        np.testing.assert_allclose(after_chroma, factor * chroma, atol=1e-5)
-        assert 0 <= factor <= 2 * 1.5
+    # mean + b + c (grey - mean + s (x - grey)): the draws b, c and s recovered, and then the whole image.
+    for x, now in zip(np.asarray(IMAGES), np.asarray(changed(augment.colour)), strict=True):
+        grey, mean = x.mean(axis=-1, keepdims=True), x.mean()
+        chroma, light = x - grey, grey - mean
+        now_grey = now.mean(axis=-1, keepdims=True)
+        b = now.mean() - mean
+        c = (light * (now_grey - now.mean())).sum() / (light**2).sum()
+        s = (chroma * (now - now_grey)).sum() / (chroma**2).sum() / c
+        np.testing.assert_allclose(now, mean + b + c * (light + s * chroma), atol=1e-5)
+        assert abs(b) <= 0.5 + 1e-5
+        assert 0.5 - 1e-5 <= c <= 1.5 + 1e-5
+        assert -1e-5 <= s <= 2 + 1e-5
+
+
+@pytest.mark.parametrize("policy", augment.POLICIES.values(), ids=augment.POLICIES)
+def test_double_precision_is_kept_and_gradients_are_exact(policy):
+    with jax.enable_x64(True):
+        images = jnp.asarray(np.asarray(IMAGES[:3], np.float64))
+        after = changed(policy, images, jnp.float32(1))
+        assert after.dtype == jnp.float64
+        np.testing.assert_allclose(after, changed(policy, images.astype(jnp.float32), jnp.float32(1)), atol=1e-6)
+        check_grads(lambda x: changed(policy, x, jnp.float32(0.5)), (images,), order=2, modes=["fwd", "rev"])
+
+
+@pytest.mark.parametrize("policy", augment.POLICIES.values(), ids=augment.POLICIES)
+def test_the_draw_does_not_depend_on_the_dtype(policy):
+    low = changed(policy, IMAGES.astype(jnp.bfloat16)).astype(jnp.float32)
+    np.testing.assert_allclose(low, changed(policy), atol=0.04)
+
+
+def first(keys, image, probability):
+    return jax.vmap(jax.random.uniform)(keys)
+
+
+def second(keys, image, probability):
+    return jax.vmap(jax.random.uniform)(keys)
+
+
+def test_a_policy_draws_by_its_name_and_not_by_its_place():
+    assert not np.array_equal(changed(first), changed(second))
+    policies = (augment.cutout, augment.translation, augment.flip)
+    together = augment.apply(policies, jax.random.key(0), INDEX, IMAGES, ONE)
+    np.testing.assert_array_equal(together, functools.reduce(lambda x, policy: changed(policy, x), policies, IMAGES))
+
+
+def test_under_scan_vmap_and_shard_map_as_without():
+    def all_of(index, images):
+        policies = tuple(augment.POLICIES.values())
+        return augment.apply(policies, jax.random.key(0), index, images, jnp.float32(0.7))
+
+    plain = all_of(INDEX, IMAGES)
+    _, scanned = jax.lax.scan(
+        lambda _, part: (None, all_of(*part)), None, (INDEX.reshape(4, 2), IMAGES.reshape(4, 2, 8, 8, 3))
+    )
+    np.testing.assert_allclose(scanned.reshape(plain.shape), plain, atol=1e-6)
+    mapped = jax.vmap(all_of)(INDEX.reshape(2, 4), IMAGES.reshape(2, 4, 8, 8, 3))
+    np.testing.assert_allclose(mapped.reshape(plain.shape), plain, atol=1e-6)
+    mesh = jax.make_mesh((1,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    spec = jax.sharding.PartitionSpec("batch")
+    sharded = jax.shard_map(all_of, mesh=mesh, in_specs=spec, out_specs=spec)
+    np.testing.assert_allclose(jax.jit(sharded)(INDEX, IMAGES), plain, atol=1e-6)
+
+
+def test_cutout_cuts_this_share_of_the_area_on_average_and_alike_in_a_pyramid():
+    """A side of 1/2 at a uniform place keeps 7/16 of the length inside on average, so 49/256 of the area."""
+    index = jnp.arange(2000, dtype=jnp.int32)
+    pyramid = {size: jnp.ones((2000, size, size, 1)) for size in (32, 16)}
+    after = augment.apply((augment.cutout,), jax.random.key(0), index, pyramid, ONE)
+    shares = {size: 1 - np.asarray(after[size]).mean(axis=(1, 2, 3)) for size in pyramid}
+    assert shares[32].mean() == pytest.approx(49 / 256, abs=0.008)
+    np.testing.assert_allclose(shares[16], shares[32], atol=0.05)  # By half a pixel of the smaller on each side.
 
 
 def test_flip_mirrors_half_of_the_images():
@@ -128,3 +215,20 @@ def test_adaptation_by_hand():
     assert float(augment.adapt(half, jnp.float32(0.5), 100, 0.6, 1000)) == pytest.approx(0.4)
     assert float(augment.adapt(jnp.float32(0.98), jnp.float32(1.0), 100, 0.6, 1000)) == 1
     assert float(augment.adapt(jnp.float32(0.01), jnp.float32(0.0), 100, 0.6, 1000)) == 0
+
+
+def test_adaptation_crosses_the_whole_range_in_so_many_images():
+    def after(steps, sign):
+        rise = jax.lax.scan(lambda p, _: (augment.adapt(p, sign, 64, 0.6, 6400), None), jnp.float32(0), None, steps)
+        return float(rise[0])
+
+    assert after(50, jnp.float32(0.9)) == pytest.approx(0.5, abs=1e-5)
+    assert after(101, jnp.float32(0.9)) == 1
+    assert after(101, jnp.float32(0.3)) == 0
+
+
+@given(st.floats(0, 1, width=32), st.floats(-1, 1, width=32), st.integers(1, 10**6))
+def test_adaptation_stays_a_probability_and_goes_towards_the_target(probability, sign, batch_size):
+    after = float(augment.adapt(jnp.float32(probability), jnp.float32(sign), batch_size))
+    assert 0 <= after <= 1
+    assert (after - probability) * (np.float32(sign) - np.float32(0.6)) >= 0

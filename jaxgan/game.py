@@ -1,0 +1,164 @@
+"""The rules of the game and its state: what `jaxgan.train_step` plays by, and what it remembers."""
+
+import dataclasses
+import zlib
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import jax
+import optax
+
+from jaxgan import losses
+from jaxgan.augment import Augment
+
+Batch = Mapping[str, Any]
+"""`{"image": real examples [N, ...], "label": optional int32 [N]}`. "image" may itself be a pytree (a pyramid of
+resolutions); the game never looks inside it."""
+Metrics = dict[str, jax.Array]
+
+
+class Network(Protocol):
+    """What the game needs of a network; every Flax Linen module has it.
+
+    A generator is called as `(latent [N, latent_size])` or `(latent, label [N])` and returns images shaped like
+    `batch["image"]`; a discriminator as `(image)` or `(image, label)` and returns logits, [N] or [N, 1]. Called so,
+    they behave as in training; `generate` passes `train=False` to a generator whose behaviour differs then.
+    """
+
+    def init(self, rngs: Any, *args: Any) -> Any:
+        """Returns the variables: a mapping with "params" and perhaps other collections (batch statistics)."""
+        ...
+
+    def apply(self, variables: Any, *args: Any, rngs: Any, mutable: Any) -> Any:
+        """Returns (output, updated collections among those named by `mutable`)."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Game:
+    """The rules: two networks, how each learns, and what each wants. Static under jit.
+
+    Attributes:
+        generator: maps latents to images.
+        discriminator: maps images to logits.
+        generator_optimizer: the generator's Optax transformation.
+        discriminator_optimizer: the discriminator's.
+        latent_size: length of a latent vector; latents are standard normal.
+        loss: the two losses, functions of logits.
+        noisy_labels: probability that a real and a fake example are exchanged in the discriminator's loss.
+        r1: weight gamma of the R1 penalty (`losses.zero_centred` at real examples); 0 for none, as for all weights.
+        r2: weight of the same at fakes.
+        gradient_penalty: weight of WGAN-GP's penalty (`losses.one_centred` between real and fake examples).
+        dragan: weight of DRAGAN's (`losses.one_centred` around real examples).
+        penalty_every: apply penalties at every so-manieth step only, so many times as strong (arXiv 1912.04958,
+            section 3.1).
+        consistency: weight of the mean square by which logits change when images are shifted a little (bCR, arXiv
+            2002.04724, equation 5).
+        augment: what is done to all that the discriminator sees, real and fake, in both updates; see `augment`.
+        augment_probability: of each of these for each example, at the beginning.
+        ada_target: adapt the probability of `augment` until the share of real examples that the discriminator is right
+            about, less the share that it is wrong about, is this (ADA, arXiv 2006.06676); None keeps the probability.
+        ada_images: real examples it takes for the probability to go from 0 to 1.
+        instance_noise: standard deviation of noise on all that the discriminator sees, real and fake.
+        instance_noise_steps: steps in which that falls to 0; 0 keeps it.
+        pack: examples that the discriminator judges together, side by side in the last dimension (PacGAN, arXiv
+            1712.04086); they are next to each other in the batch.
+        skip_discriminator_below: leave out the discriminator's updates while its loss, smoothed, is below this.
+        skip_generator_below: leave out the generator's likewise.
+        discriminator_updates: updates of the discriminator in a step, each with its own equal share of the batch and
+            its own fakes, before the one update of the generator.
+        ema_decay: decay of the moving average of the generator, 0 <= decay < 1, warmed up: at most (1 + t) / (10 + t)
+            at step t. The average is used for sampling.
+        accumulate: parts into which the batch of every update is dealt; they are computed one after another, in the
+            memory of one, and their gradients averaged: the same update as that of the whole batch, except that what
+            couples examples (batch normalisation, packing, a relativistic average) sees each part by itself.
+        axis: the mapped axis (of `shard_map` or `pmap`) over whose devices the batch is split into equal blocks. None
+            under `jit`, where arrays are global however they are placed.
+    """
+
+    generator: Network
+    discriminator: Network
+    generator_optimizer: optax.GradientTransformation
+    discriminator_optimizer: optax.GradientTransformation
+    latent_size: int
+    loss: losses.Loss = losses.non_saturating
+    noisy_labels: float = 0.0
+    r1: float = 0.0
+    r2: float = 0.0
+    gradient_penalty: float = 0.0
+    dragan: float = 0.0
+    penalty_every: int = 1
+    consistency: float = 0.0
+    augment: tuple[Augment, ...] = ()
+    augment_probability: float = 1.0
+    ada_target: float | None = None
+    ada_images: int = 500_000
+    instance_noise: float = 0.0
+    instance_noise_steps: int = 0
+    pack: int = 1
+    skip_discriminator_below: float | None = None
+    skip_generator_below: float | None = None
+    discriminator_updates: int = 1
+    ema_decay: float = 0.999
+    accumulate: int = 1
+    axis: str | None = None
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Player:
+    """One network's state.
+
+    Attributes:
+        params: the parameters its optimiser changes.
+        stats: its other variable collections, such as running batch statistics.
+        optimizer: the state of its optimiser.
+        loss: moving average of its loss over some 10 steps; infinite before the first.
+        skipped: int32, updates that were left out.
+    """
+
+    params: Any
+    stats: Any
+    optimizer: Any
+    loss: jax.Array
+    skipped: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """All that training remembers.
+
+    Attributes:
+        step: int32 scalar, steps done.
+        generator: the generator.
+        discriminator: the discriminator.
+        ema: moving average of the generator's variables (parameters and statistics), for sampling.
+        augment: the probability of augmentation, which ADA adapts.
+    """
+
+    step: jax.Array
+    generator: Player
+    discriminator: Player
+    ema: Any
+    augment: jax.Array
+
+
+def stream(key: jax.Array, name: str) -> jax.Array:
+    """The key of a named stream; a name rather than a position, so that a new stream disturbs no other."""
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+def used(weight: Any) -> bool:
+    """Whether a weight is not simply zero; one that is traced, in a sweep, is used."""
+    return not isinstance(weight, int | float) or weight != 0
+
+
+def labels(batch: Batch) -> tuple[jax.Array, ...]:
+    """The labels of a batch, as what follows the image or the latent in a call; nothing where it has none."""
+    return (batch["label"],) if "label" in batch else ()
+
+
+def batch_size(batch: Batch) -> int:
+    """Examples in a batch."""
+    return jax.tree.leaves(batch["image"])[0].shape[0]
