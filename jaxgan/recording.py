@@ -27,7 +27,8 @@ class Recorder:
 
     def __init__(self, run: Path, config: cfg.Config, game: train_step.Game, step: int) -> None:
         self._run, self._config, self._game = run, config, game
-        self._writer = metrics.MetricsWriter(run, step)
+        finished = step >= config.steps
+        self._writer = metrics.MetricsWriter(run, step, 1 if finished else config.sample_every)
         self.lines = metrics.read(run / "metrics.jsonl")
         self.diagnosis = diagnosis.diagnose(self.lines, config.loss)
         self._source = build.source(config)

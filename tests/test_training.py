@@ -94,7 +94,10 @@ def test_the_same_seed_gives_the_same_numbers_another_seed_others(unbroken, tmp_
 def test_neither_dispatches_nor_intervals_change_a_bit(unbroken, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "DISPATCH_SECONDS", 0.0)  # A step a dispatch.
     training.train(changed(sample_every=7, checkpoint_every=4), tmp_path / "run", quiet=True)
-    assert outcome(tmp_path / "run") == outcome(unbroken)
+    assert outcome(tmp_path / "run")[0] == outcome(unbroken)[0]
+    assert steps_of(tmp_path / "run") == steps_of(unbroken)
+    looks = [line["step"] for line in metrics.read(tmp_path / "run" / "metrics.jsonl") if "diagnosis" in line]
+    assert looks == [7, 14, 21, 28, 30]
 
 
 def test_a_finished_run_is_extended_exactly(unbroken, tmp_path):

@@ -15,13 +15,17 @@ from jaxgan.errors import NonFiniteError
 class MetricsWriter:
     """Writes a run's metrics. Use as a context manager.
 
-    Opening it at a step drops what a killed process wrote beyond that step, so that a resumed run's lines are those of
-    an unbroken one, neither lost nor doubled.
+    Opening it at a step drops what a killed process wrote beyond that step, and a look at what was then the last step,
+    so that a resumed run's lines are those of an unbroken one, neither lost nor doubled.
     """
 
-    def __init__(self, run: Path, step: int) -> None:
+    def __init__(self, run: Path, step: int, look_every: int = 1) -> None:
         self._path = run / "metrics.jsonl"
-        kept = [line for line in read(self._path) if line["step"] <= step]
+
+        def stays(line: dict[str, Any]) -> bool:
+            return line["step"] <= step and ("diagnosis" not in line or line["step"] % look_every == 0)
+
+        kept = [line for line in read(self._path) if stays(line)]
         partial = self._path.with_suffix(".partial")
         partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
         partial.replace(self._path)
