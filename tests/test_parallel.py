@@ -184,7 +184,9 @@ def test_a_killed_process_ends_the_others_and_four_go_on(alone, tmp_path):
     assert time.monotonic() - since < 60
     assert launcher.returncode not in (0, cli.STOPPED), said
     # In a step the broken connection tells at once; while a checkpoint is written, the missing heartbeat does.
-    assert "jaxgan: process 0 of 2: another process is gone" in said or "heartbeat timeout" in said
+    # JAX words the latter in two ways, by which of its threads hears first.
+    ways = ("jaxgan: process 0 of 2: another process is gone", "heartbeat timeout", "stopped sending heartbeats")
+    assert any(way in said for way in ways), said
     assert checkpoint.steps(run)[-1] < 120
     launcher = start(4, 1, run, LENGTH, "--parallel=shard_map")
     said, _ = launcher.communicate(timeout=300)
