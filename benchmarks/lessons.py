@@ -14,44 +14,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from modes import Look, both, changed, looks
 
 from jaxgan import config as cfg
-from jaxgan.monitor import metrics
-from jaxgan.sweep import members, sweep
-
-Look = dict[str, Any]
-
-
-def both(name: str, value: Any) -> dict[str, Any]:
-    """The same for the two players."""
-    return {f"{player}.{name}": value for player in ("generator", "discriminator")}
-
 
 BASE: dict[str, Any] = {"loss": "non_saturating", "r1": 0.0, "r2": 0.0, "discriminator.fourier": 0, "log_every": 50}
-BASE |= both("learning_rate", 1e-3) | both("beta1", 0.5) | both("beta2", 0.999) | both("decay_steps", 0)
+BASE |= both(learning_rate=1e-3, beta1=0.5, beta2=0.999, decay_steps=0)
 LESSONS: dict[str, dict[str, Any]] = {
     "base": {},
-    "1 capacity: twice as wide": both("widths", [128, 128, 128]),
+    "1 capacity: twice as wide": both(widths=[128, 128, 128]),
     "1 stability: R1": {"r1": 0.1},
     "3 loss: least squares": {"loss": "least_squares"},
     "3 loss: hinge": {"loss": "hinge"},
     "3 loss: relativistic, R1 and R2": {"loss": "relativistic_paired", "r1": 0.05, "r2": 0.05},
     "4 balance: two updates of D": {"discriminator_updates": 2},
     "4 balance: skip D below 1.2": {"skip_discriminator_below": 1.2},
-    "5 learning rates: 0.0001": both("learning_rate", 1e-4),
+    "5 learning rates: 0.0001": both(learning_rate=1e-4),
     "6 noise on D's input, fading": {"instance_noise": 0.2, "instance_noise_steps": 2000},
     "7 label smoothing": {"smooth_real": 0.1},
     "9 two time scales: G 0.00025": {"generator.learning_rate": 2.5e-4},
     "10 spectral normalisation": {"discriminator.norm": "spectral"},
     "packing: PacGAN2": {"pack": 2},
 }
-
-
-def looks(config: cfg.Config, seeds: int, out: Path) -> list[list[Look]]:
-    """Trains a sweep; of every seed the looks."""
-    sweep(config, seeds, {}, out, quiet=True)
-    runs = [member.run for member in members(config, seeds, {}, out)]
-    return [[line for line in metrics.read(run / "metrics.jsonl") if "modes/kl" in line] for run in runs]
 
 
 def row(name: str, chosen: list[Look]) -> str:
@@ -74,9 +58,7 @@ def main() -> None:
     base = dataclasses.replace(cfg.load("ring")[1], steps=options.steps, sample_every=options.steps // 8)
     print("| option | modes of 8 | high quality % | reverse KL | called healthy |\n" + "|---" * 5 + "|", flush=True)
     for place, name in enumerate(options.only):
-        config = base
-        for field, value in (BASE | LESSONS[name]).items():
-            config = cfg.replaced(config, field, value)
+        config = changed(base, BASE | LESSONS[name])
         found = looks(config, options.seeds, options.out / str(place))
         print(row(name, [own[-1] for own in found]), flush=True)
         if name == "base":

@@ -72,7 +72,7 @@ def main() -> None:
     generator = trained.state.generator
     for name, weights in (
         ("moving average", trained.state.ema),
-        ("last step", {"params": generator.params, **generator.stats}),
+        ("last step", generator.variables),
     ):
         drawn = sampling.pictures(trained.game, weights, latent, label)
         report(f"jaxgan, step {int(trained.state.step)}, {name}", drawn)

@@ -21,35 +21,42 @@ from jaxgan.evaluate import modes
 from jaxgan.monitor import metrics
 from jaxgan.sweep import members, sweep
 
+Look = dict[str, Any]
+
+
+def both(**fields: Any) -> dict[str, Any]:
+    """The same for the two players."""
+    return {f"{player}.{name}": value for player in ("generator", "discriminator") for name, value in fields.items()}
+
+
+def changed(config: cfg.Config, fields: dict[str, Any]) -> cfg.Config:
+    """A config with some fields changed."""
+    for name, value in fields.items():
+        config = cfg.replaced(config, name, value)
+    return config
+
+
+def looks(config: cfg.Config, seeds: int, out: Path) -> list[list[Look]]:
+    """Trains a sweep, or finds it trained; of every seed the looks that counted modes."""
+    sweep(config, seeds, {}, out, quiet=True)
+    runs = [member.run for member in members(config, seeds, {}, out)]
+    return [[line for line in metrics.read(run / "metrics.jsonl") if "modes/kl" in line] for run in runs]
+
+
 STEPS = 10_000
 PLAIN = {"loss": "non_saturating", "r1": 0.0, "r2": 0.0, "discriminator.fourier": 0, "steps": STEPS}
-ADAM = {"learning_rate": 2e-4, "beta1": 0.5, "beta2": 0.999, "decay_steps": 0}
-SLOW = {f"{player}.{name}": value for player in ("generator", "discriminator") for name, value in ADAM.items()}
+PLAIN |= both(learning_rate=2e-4, beta1=0.5, beta2=0.999, decay_steps=0)
 GP = {"loss": "wasserstein", "gradient_penalty": 0.1, "discriminator_updates": 5, "steps": STEPS // 2}
-GP |= {
-    f"{player}.{name}": value
-    for player in ("generator", "discriminator")
-    for name, value in (("learning_rate", 1e-4), ("beta2", 0.9))
-}
-R3 = {"discriminator.fourier": 0, "steps": STEPS, "generator.decay_steps": STEPS, "discriminator.decay_steps": STEPS}
+GP |= both(learning_rate=1e-4, beta2=0.9)
+R3 = {"discriminator.fourier": 0, "steps": STEPS} | both(decay_steps=STEPS)
 METHODS: dict[str, dict[str, Any]] = {
-    "GAN (non-saturating)": PLAIN | SLOW,
-    "PacGAN2": PLAIN | SLOW | {"pack": 2},
-    "PacGAN4": PLAIN | SLOW | {"pack": 4},
-    "WGAN-GP": PLAIN | SLOW | GP,
+    "GAN (non-saturating)": PLAIN,
+    "PacGAN2": PLAIN | {"pack": 2},
+    "PacGAN4": PLAIN | {"pack": 4},
+    "WGAN-GP": PLAIN | GP,
     "R3GAN's loss": R3,
     "ours": {},
 }
-
-
-def judge(config: cfg.Config, seeds: int, out: Path) -> list[dict[str, float]]:
-    """Trains a sweep (or finds it trained); the last judgement of every seed."""
-    sweep(config, seeds, {}, out, quiet=True)
-    looks = [
-        [line for line in metrics.read(member.run / "metrics.jsonl") if "modes/kl" in line]
-        for member in members(config, seeds, {}, out)
-    ]
-    return [own[-1] for own in looks]
 
 
 def main() -> None:
@@ -63,12 +70,10 @@ def main() -> None:
     for data in options.data:
         base = cfg.load(data)[1]
         for name in options.methods:
-            config = base
-            for field, value in METHODS[name].items():
-                config = cfg.replaced(config, field, value)
+            config = changed(base, METHODS[name])
             config = dataclasses.replace(config, sample_every=config.steps // 10, checkpoint_every=config.steps // 2)
             since = time.perf_counter()
-            found = judge(config, options.seeds, options.out / data / name.split()[0])
+            found = [own[-1] for own in looks(config, options.seeds, options.out / data / name.split()[0])]
             seconds = (time.perf_counter() - since) / options.seeds
             of = len(modes.ideal(config))
             reached = np.array([of * line["modes/share"] for line in found])

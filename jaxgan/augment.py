@@ -9,13 +9,13 @@ References:
     Karras et al., Training Generative Adversarial Networks with Limited Data, arXiv 2006.06676.
 """
 
-import functools
-import zlib
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from jaxgan.keys import each, stream
 
 Augment = Callable[[jax.Array, Any, jax.Array], Any]
 """(keys [N], image pytree of [N, H, W, C] in [-1, 1], probability scalar) -> the same shapes and dtypes.
@@ -26,7 +26,7 @@ A plain function with a name, so that tuples of them hash and each draws by its 
 def colour(keys: jax.Array, image: Any, probability: jax.Array) -> Any:
     """Brightness by +-0.5, saturation by a factor up to 2, contrast by 0.5 to 1.5, each by itself."""
     for name, change in (("brightness", _brightness), ("saturation", _saturation), ("contrast", _contrast)):
-        image = _changed(_folded(keys, name), image, probability, change)
+        image = _changed(_named(keys, name), image, probability, change)
     return image
 
 
@@ -62,9 +62,9 @@ def apply(policies: tuple[Augment, ...], key: jax.Array, index: jax.Array, image
     Returns:
         As `image`.
     """
-    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(index)
+    keys = each(key, index)
     for policy in policies:
-        image = policy(_folded(keys, policy.__name__), image, probability)
+        image = policy(_named(keys, policy.__name__), image, probability)
     return image
 
 
@@ -86,7 +86,7 @@ def noise(key: jax.Array, index: jax.Array, image: Any, sigma: jax.Array) -> Any
     leaves, structure = jax.tree.flatten(image)
 
     def noisy(place: int, leaf: jax.Array) -> jax.Array:
-        keys = jax.vmap(functools.partial(jax.random.fold_in, jax.random.fold_in(key, place)))(index)
+        keys = each(jax.random.fold_in(key, place), index)
         drawn = jax.vmap(lambda k: jax.random.normal(k, leaf.shape[1:], leaf.dtype))(keys)
         return leaf + sigma.astype(leaf.dtype) * drawn
 
@@ -125,8 +125,8 @@ def _changed(keys: jax.Array, image: Any, probability: jax.Array, change: Callab
     return jax.tree.map(lambda leaf: jax.vmap(one)(keys, leaf), image)
 
 
-def _folded(keys: jax.Array, name: str) -> jax.Array:
-    return jax.vmap(lambda key: jax.random.fold_in(key, zlib.crc32(name.encode())))(keys)
+def _named(keys: jax.Array, name: str) -> jax.Array:
+    return jax.vmap(lambda key: stream(key, name))(keys)
 
 
 def _brightness(key: jax.Array, x: jax.Array) -> jax.Array:

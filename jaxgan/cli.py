@@ -150,7 +150,7 @@ def _target(command: str, arguments: list[str]) -> tuple[str, cfg.Config, Path |
     if not target or (target.startswith("-") and target not in ("-h", "--help")):
         raise UserError(f"{command}: name a config or a run first: jaxgan {command} CONFIG [options]")
     if target.startswith("-"):
-        return target, cfg.Config(), None
+        return "CONFIG", cfg.Config(), None
     if Path(target).is_dir():
         from jaxgan.run import read_config
 

@@ -1,7 +1,6 @@
 """The rules of the game and its state: what `jaxgan.train_step` plays by, and what it remembers."""
 
 import dataclasses
-import zlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -123,6 +122,11 @@ class Player:
     loss: jax.Array
     skipped: jax.Array
 
+    @property
+    def variables(self) -> dict[str, Any]:
+        """Parameters and statistics, as the network's `apply` takes them."""
+        return {"params": self.params, **self.stats}
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -142,11 +146,6 @@ class TrainState:
     discriminator: Player
     ema: Any
     augment: jax.Array
-
-
-def stream(key: jax.Array, name: str) -> jax.Array:
-    """The key of a named stream; a name rather than a position, so that a new stream disturbs no other."""
-    return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
 def used(weight: Any) -> bool:

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan import augment
-from jaxgan.game import Batch, Game, Network, TrainState, labels, stream, used
+from jaxgan.game import Batch, Game, Network, TrainState, labels, used
+from jaxgan.keys import each, stream
 
 
 def apply(network: Network, params: Any, stats: Any, *inputs: Any, key: jax.Array) -> tuple[Any, Any]:
@@ -59,7 +60,7 @@ def packed(game: Game, image: Any) -> Any:
 
 def _draw(game: Game, batch: Batch, key: jax.Array, sample: Callable[[jax.Array], jax.Array]) -> jax.Array:
     """A draw for each thing that the discriminator judges, by its place in the whole batch."""
-    return jax.vmap(lambda index: sample(jax.random.fold_in(key, index)))(batch["index"][:: game.pack])
+    return jax.vmap(sample)(each(key, batch["index"][:: game.pack]))
 
 
 def exchanged(game: Game, batch: Batch, key: jax.Array, real: jax.Array, fake: jax.Array) -> list[jax.Array]:

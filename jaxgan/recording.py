@@ -11,6 +11,7 @@ from jaxgan import build, sampling, train_step
 from jaxgan import config as cfg
 from jaxgan.data import mixture
 from jaxgan.evaluate import modes
+from jaxgan.keys import stream
 from jaxgan.monitor import diagnosis, diversity, images, metrics, plots
 
 _COMPARED = 256  # Samples, and real examples, whose variety is compared at every look.
@@ -25,11 +26,14 @@ class Recorder:
         diagnosis: what was found at the last look.
     """
 
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return self._writer.lines
+
     def __init__(self, run: Path, config: cfg.Config, game: train_step.Game, step: int) -> None:
         self._run, self._config, self._game = run, config, game
         finished = step >= config.steps
         self._writer = metrics.MetricsWriter(run, step, 1 if finished else config.sample_every)
-        self.lines = metrics.read(run / "metrics.jsonl")
         self.diagnosis = diagnosis.diagnose(self.lines, config.loss)
         self._source = build.source(config)
         self._reference: np.ndarray | None = None
@@ -45,7 +49,7 @@ class Recorder:
         for index in range(count):
             now = step + index + 1
             if now % self._config.log_every == 0:
-                self._add(now, {name: float(values[index]) for name, values in collected.items()})
+                self._writer.write(now, {name: float(values[index]) for name, values in collected.items()})
 
     def look(self, step: int, ema: Any, discriminator: Any) -> None:
         """Draws and judges samples: a sheet, a line of measures, a diagnosis.
@@ -58,7 +62,7 @@ class Recorder:
         config, game = self._config, self._game
         if self._reference is None:
             self._reference = _examples(self._source, _COMPARED)
-        key = train_step.stream(jax.random.key(config.seed), "look")
+        key = stream(jax.random.key(config.seed), "look")
         latent = train_step.latents(
             key, modes.POINT_SAMPLES if self._points else len(self._reference), game.latent_size
         )
@@ -74,11 +78,11 @@ class Recorder:
             mix = mixture.MIXTURES[config.data]
             reach = 1.25 * float(np.max(mix.centres))
             line |= modes.metrics(modes.judge_points(samples, mix))
-            sheet = plots.points(step, samples, mix.centres, sampling.landscape(game, discriminator, reach))
+            sheet = plots.points(step, samples, mix.centres, sampling.landscape(game, discriminator, reach), reach)
         else:
             sheet = sampling.fixed_sheet(game, ema, self._source.classes, jax.random.key(config.seed))
         self.diagnosis = diagnosis.diagnose([*self.lines, {"step": step, **line}], config.loss)
-        self._add(step, line | {"diagnosis": self.diagnosis.state})
+        self._writer.write(step, line | {"diagnosis": self.diagnosis.state})
         images.save(self._run / "samples" / f"{step:06}.png", sheet)
         self._writer.write_image(step, "samples", sheet)
 
@@ -107,10 +111,6 @@ class Recorder:
     @property
     def _points(self) -> bool:
         return self._config.data in mixture.MIXTURES
-
-    def _add(self, step: int, line: dict[str, Any]) -> None:
-        self._writer.write(step, line)
-        self.lines.append({"step": step, **line})
 
     def __enter__(self) -> "Recorder":
         self._writer.__enter__()

@@ -43,6 +43,16 @@ def read_config(run: Path) -> cfg.Config:
     return cfg.from_json(path.read_text(), str(path))
 
 
+def check_config(run: Path, config: cfg.Config) -> None:
+    """Refuses a directory that holds a run of another config.
+
+    Raises:
+        UserError: names the fields that differ.
+    """
+    if is_run(run) and (changed := cfg.differences(read_config(run), config)):
+        raise UserError(f"{run}: made by another config: {', '.join(changed)}; choose another --out, or delete it")
+
+
 def write_config(run: Path, config: cfg.Config) -> None:
     """Writes a run's config.json, whole or not at all."""
     write_atomically(run / "config.json", cfg.to_json(config))
@@ -118,14 +128,14 @@ def initial_state(
 ) -> train_step.TrainState:
     """A run's state before the first step, made where it belongs."""
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(config, game, source, placement))
-    return jax.jit(functools.partial(_init, config, game, source), out_shardings=shardings)()
+    return jax.jit(functools.partial(init, game, source, config.seed), out_shardings=shardings)()
 
 
 def abstract_state(
     config: cfg.Config, game: train_step.Game, source: Source, placement: parallel.Placement
 ) -> train_step.TrainState:
     """Shapes, dtypes and placement of a run's state, without computing it."""
-    state = jax.eval_shape(functools.partial(_init, config, game, source))
+    state = jax.eval_shape(functools.partial(init, game, source, config.seed))
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         state,
@@ -133,7 +143,8 @@ def abstract_state(
     )
 
 
-def _init(config: cfg.Config, game: train_step.Game, source: Source) -> train_step.TrainState:
+def init(game: train_step.Game, source: Source, seed: int | jax.Array) -> train_step.TrainState:
+    """The state before the first step, as a traceable function of the seed."""
     batch = jax.eval_shape(source.batch, source.resident, source[0])
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), batch)
-    return train_step.init(game, zeros, jax.random.key(config.seed))
+    return train_step.init(game, zeros, jax.random.key(seed))

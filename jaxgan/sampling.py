@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgan import train_step
+from jaxgan.keys import each, stream
 from jaxgan.monitor import images
 
 _BATCH = 100  # Pictures a call of the generator, so that memory does not grow with the number asked for.
@@ -28,7 +29,7 @@ def draw_latents(key: jax.Array, count: int, size: int, truncation: float | None
     """
     if truncation is None:
         return train_step.latents(key, count, size)
-    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(count))
+    keys = each(key, jnp.arange(count))
     return jax.vmap(lambda k: jax.random.truncated_normal(k, -truncation, truncation, (size,)))(keys)
 
 
@@ -53,7 +54,7 @@ def pictures(game: train_step.Game, variables: Any, latent: jax.Array, label: An
     return images.to_uint8(outputs(game, variables, latent, label))
 
 
-def landscape(game: train_step.Game, variables: Any, reach: float) -> tuple[np.ndarray, float]:
+def landscape(game: train_step.Game, variables: Any, reach: float) -> np.ndarray:
     """A discriminator's logits on the plane, for games of points.
 
     Args:
@@ -62,12 +63,12 @@ def landscape(game: train_step.Game, variables: Any, reach: float) -> tuple[np.n
         reach: as far from the origin.
 
     Returns:
-        float32 [96, 96], rows from the bottom up, and `reach`.
+        float32 [96, 96], rows from the bottom up.
     """
     side = jnp.linspace(-reach, reach, 96)
     points = jnp.stack(jnp.meshgrid(side, side), axis=-1).reshape(-1, 2)
     # A packed discriminator judges several points together; here it gets the same one several times.
-    return np.asarray(_logits(game, variables, jnp.tile(points, game.pack))).reshape(96, 96), reach
+    return np.asarray(_logits(game, variables, jnp.tile(points, game.pack))).reshape(96, 96)
 
 
 def fixed_sheet(game: train_step.Game, variables: Any, classes: int, key: jax.Array) -> np.ndarray:
@@ -79,7 +80,7 @@ def fixed_sheet(game: train_step.Game, variables: Any, classes: int, key: jax.Ar
     columns = min(classes, 10) or 8
     count = 8 * columns
     label = jnp.arange(count) % columns if classes else None
-    latent = train_step.latents(train_step.stream(key, "samples"), count, game.latent_size)
+    latent = train_step.latents(stream(key, "samples"), count, game.latent_size)
     return images.grid(pictures(game, variables, latent, label), columns)
 
 

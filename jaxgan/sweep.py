@@ -22,11 +22,11 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from rich.console import Console
 
-from jaxgan import build, checkpoint, train_step, training
+from jaxgan import build, checkpoint, parallel, train_step, training
 from jaxgan import config as cfg
 from jaxgan import run as runs
 from jaxgan.data import Source
-from jaxgan.errors import NonFiniteError, UserError
+from jaxgan.errors import NonFiniteError
 from jaxgan.monitor import metrics, summary
 from jaxgan.monitor.progress import TrainingProgress
 from jaxgan.recording import Recorder
@@ -105,7 +105,7 @@ def sweep(config: cfg.Config, seeds: int, vary: Mapping[str, Sequence[Any]], out
 def signature(config: cfg.Config) -> str:
     """What two members must share to run in one program: all but the seed and the size of weights that are used."""
     for name in TRACED:
-        config = cfg.replaced(config, name, float(bool(cfg.value(config, name))) / 2)
+        config = cfg.replaced_unchecked(config, name, bool(cfg.value(config, name)))
     return cfg.to_json(dataclasses.replace(config, seed=0))
 
 
@@ -114,13 +114,12 @@ def _train_group(group: list[Member], console: Console, stop: list[int]) -> bool
     since = time.perf_counter()
     config = group[0].config
     for member in group:
-        if runs.is_run(member.run) and (changed := cfg.differences(runs.read_config(member.run), member.config)):
-            raise UserError(f"{member.run}: made by another config: {', '.join(changed)}; choose another --out")
+        runs.check_config(member.run, member.config)
         member.run.mkdir(parents=True, exist_ok=True)
         runs.write_config(member.run, member.config)
     source = build.source(config)
     program = Program(group, source)
-    step, state = _start(group, program)
+    step, state = _start(group, source, program)
     if step >= config.steps:
         console.print(f"{group[0].values or 'all seeds'}: at step {step}: finished.", soft_wrap=True)
         return True
@@ -155,8 +154,7 @@ def _train_group(group: list[Member], console: Console, stop: list[int]) -> bool
             for index in set(range(len(group))) - failed if looks or saves else ():
                 own = program.member(state, index)
                 if looks:
-                    judge = {"params": own.discriminator.params, **own.discriminator.stats}
-                    recorders[index].look(step, own.ema, judge)
+                    recorders[index].look(step, own.ema, own.discriminator.variables)
                 if saves:
                     recorders[index].flush()
                     savers[index].save(own)
@@ -174,19 +172,14 @@ def _train_group(group: list[Member], console: Console, stop: list[int]) -> bool
     return step >= config.steps
 
 
-def _start(group: list[Member], program: "Program") -> tuple[int, Any]:
+def _start(group: list[Member], source: Source, program: "Program") -> tuple[int, Any]:
     """The members' state at the newest step of which all have a checkpoint, or at the beginning."""
     common = set.intersection(*(set(checkpoint.steps(member.run)) for member in group))
     if not common:
         return 0, program.initial()
     step = max(common)
-    abstract = jax.eval_shape(lambda: program.member(program.initial(), 0))
-    abstract = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(
-            leaf.shape, leaf.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        ),
-        abstract,
-    )
+    place = parallel.place(devices=jax.devices()[:1])
+    abstract = runs.abstract_state(group[0].config, program.game, source, place)
     states = [checkpoint.restore_step(member.run, member.config, abstract, step) for member in group]
     return step, program.gathered(states)
 
@@ -216,9 +209,7 @@ class Program:
 
     def initial(self) -> train_step.TrainState:
         """The members' states before the first step, stacked; they share the step."""
-        batch = jax.eval_shape(self._source.batch, self._source.resident, self._source[0])
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), batch)
-        start = jax.vmap(lambda seed: train_step.init(self.game, zeros, jax.random.key(seed)), out_axes=self._axes())
+        start = jax.vmap(lambda seed: runs.init(self.game, self._source, seed), out_axes=self._axes())
         return jax.jit(start)(self._seeds)
 
     def run(self, state: Any, step: int, count: int) -> tuple[Any, train_step.Metrics]:

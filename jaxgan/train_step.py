@@ -30,7 +30,8 @@ import optax
 from jax.experimental.shard_alike import shard_alike
 
 from jaxgan import augment, judging, losses
-from jaxgan.game import Batch, Game, Metrics, Network, Player, TrainState, batch_size, labels, stream, used
+from jaxgan.game import Batch, Game, Metrics, Network, Player, TrainState, batch_size, labels, used
+from jaxgan.keys import each, stream
 
 __all__ = [
     "Batch",
@@ -75,8 +76,7 @@ def init(game: Game, batch: Batch, key: jax.Array) -> TrainState:
     probability = jnp.full((), game.augment_probability, jnp.float32)
     shown = judging.packed(game, batch["image"])
     discriminator = player("init discriminator", game.discriminator, game.discriminator_optimizer, shown)
-    ema = {"params": generator.params, **generator.stats}
-    return TrainState(jnp.zeros((), jnp.int32), generator, discriminator, ema, probability)
+    return TrainState(jnp.zeros((), jnp.int32), generator, discriminator, generator.variables, probability)
 
 
 def train_step(game: Game, state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
@@ -153,8 +153,7 @@ def latents(key: jax.Array, count: int, size: int) -> jax.Array:
 
 
 def _latents_at(key: jax.Array, index: jax.Array, size: int) -> jax.Array:
-    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(index)
-    return jax.vmap(lambda k: jax.random.normal(k, (size,), jnp.float32))(keys)
+    return jax.vmap(lambda k: jax.random.normal(k, (size,), jnp.float32))(each(key, index))
 
 
 def generate(game: Game, variables: Any, latent: jax.Array, label: jax.Array | None = None) -> Any:
@@ -301,7 +300,7 @@ def _update_generator(
     ema = jax.tree.map(
         lambda old, new: decay.astype(old.dtype) * old + (1 - decay).astype(old.dtype) * new,
         state.ema,
-        {"params": player.params, **player.stats},
+        player.variables,
     )
     state = dataclasses.replace(state, step=state.step + 1, generator=player, ema=ema)
     return state, _named("generator", metrics)

@@ -20,7 +20,7 @@ from jaxgan import build, checkpoint, parallel, train_step
 from jaxgan import config as cfg
 from jaxgan import run as runs
 from jaxgan.data import Source
-from jaxgan.errors import NonFiniteError, UserError
+from jaxgan.errors import NonFiniteError
 from jaxgan.monitor import metrics
 from jaxgan.monitor.progress import TrainingProgress
 from jaxgan.recording import Recorder
@@ -76,12 +76,7 @@ def train(
     console = Console(quiet=quiet or not first, highlight=False)
     lock = runs.lock(run) if first else contextlib.nullcontext()
     with lock, catch_stop() as stop, parallel.lost_processes():
-        if runs.is_run(run):
-            changed = cfg.differences(runs.read_config(run), config)
-            if changed:
-                raise UserError(
-                    f"{run}: made by another config: {', '.join(changed)}; choose another --out, or delete it"
-                )
+        runs.check_config(run, config)
         source = build.source(config, placement.part)
         game = build.game(config, source.shape, source.classes, placement.axis)
         key = parallel.key(placement, config.seed)
@@ -93,15 +88,14 @@ def train(
             runs.write_config(run, config)
         step = int(state.step)
         with Recorder(run, config, game, step) if first else contextlib.nullcontext() as recorder:
-            if _early(job, recorder):
-                pass
-            elif step < config.steps:
+            early = _early(job, recorder)
+            if not early and step < config.steps:
                 keeping = checkpoint.open_best(run, config) if config.best else contextlib.nullcontext()
                 with checkpoint.open_for_saving(run, config) as saver, keeping as best:
                     step = _loop(job, state, saver, best, recorder, stop)
-            else:
+                early = _early(job, recorder)
+            elif not early:
                 console.print(f"{run} is at step {step}: finished. Raise --steps to go on.", soft_wrap=True)
-            early = _early(job, recorder)
             if recorder:
                 recorder.finish()
                 _close(job, recorder, step, early)
@@ -252,8 +246,7 @@ def _loop(
             progress.update(step, last, recorder.diagnosis.state if recorder else "")
             with jax.transfer_guard("allow"):
                 if step % config.sample_every == 0 or step == config.steps:
-                    judge = {"params": state.discriminator.params, **state.discriminator.stats}
-                    variables = parallel.local(place, (state.ema, judge))
+                    variables = parallel.local(place, (state.ema, state.discriminator.variables))
                     if recorder:
                         recorder.look(step, *variables)
                         progress.milestone(step, last, recorder.diagnosis.state)

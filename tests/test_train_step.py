@@ -52,11 +52,12 @@ def assert_trees_equal(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
 def by_hand(w, v, latent, real):
     """One step of the linear game with SGD in NumPy float64: D's update, then G's against the new D."""
-
-    def sigmoid(x):
-        return 1 / (1 + np.exp(-x))
 
     fake = latent @ w
     count = len(real)
@@ -253,9 +254,6 @@ def test_augmentation_is_of_all_that_the_discriminator_sees_and_has_gradients(ke
         np.asarray(a, np.float64)
         for a in (state.generator.params["w"], state.discriminator.params["v"], latent, IMAGES["image"])
     )
-
-    def sigmoid(x):
-        return 1 / (1 + np.exp(-x))
 
     v = v - RATE_D * 3 * (-(1 - sigmoid(3 * x @ v)) @ x / 6 + sigmoid(3 * z @ w @ v) @ (z @ w) / 6)
     w = w - RATE_G * 3 * z.T @ np.outer(-(1 - sigmoid(3 * z @ w @ v)), v) / 6

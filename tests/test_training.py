@@ -1,5 +1,6 @@
 """Runs end to end: resumed exactly however they were stopped, and refused clearly where they cannot go on."""
 
+import dataclasses
 import json
 import os
 import random
@@ -43,8 +44,6 @@ SMALL_FLAGS = [
 
 
 def changed(**fields):
-    import dataclasses
-
     return dataclasses.replace(SMALL, **fields)
 
 
@@ -315,8 +314,6 @@ def test_the_best_checkpoint_is_kept_and_training_stops_when_it_gets_no_better(t
     before = outcome(run)
     assert training.train(config, run, quiet=True)
     assert outcome(run) == before
-    import dataclasses
-
     training.train(dataclasses.replace(config, steps=looks[-2]["step"]), cut, quiet=True)
     training.train(config, cut, quiet=True)
     assert outcome(cut) == before
@@ -328,8 +325,6 @@ def test_the_best_checkpoint_is_kept_and_training_stops_when_it_gets_no_better(t
 
 def test_what_stabilisers_remember_is_resumed_exactly(tmp_path):
     """ADA's probability, smoothed losses, skipped updates, spectral normalisation's vectors."""
-    import dataclasses
-
     config = changed(
         discriminator=dataclasses.replace(SMALL.discriminator, norm="spectral", clip_gradient=1.0, decay_steps=40),
         augment=("translation", "cutout"),
@@ -354,8 +349,6 @@ def test_what_stabilisers_remember_is_resumed_exactly(tmp_path):
 
 
 def test_clipped_weights_stay_within(tmp_path):
-    import dataclasses
-
     discriminator = dataclasses.replace(SMALL.discriminator, clip_weights=0.01)
     training.train(changed(discriminator=discriminator, loss="wasserstein"), tmp_path, quiet=True)
     state = runs.read(tmp_path).state

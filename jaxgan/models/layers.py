@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxgan.keys import each
 from jaxgan.models import conv
 
 DTYPE = Any
@@ -96,9 +97,7 @@ def dropout(module: nn.Module, x: jax.Array, rate: float, axis: str | None = Non
         return x
     mapped = axis is not None and not module.is_initializing()
     first = jax.lax.axis_index(axis) * len(x) if mapped else 0
-    keys = jax.vmap(functools.partial(jax.random.fold_in, module.make_rng("dropout")))(
-        first + jnp.arange(len(x), dtype=jnp.int32)
-    )
+    keys = each(module.make_rng("dropout"), first + jnp.arange(len(x), dtype=jnp.int32))
     keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate, x.shape[1:]))(keys)
     return jnp.where(keep, x / (1 - rate), 0)
 

@@ -17,6 +17,9 @@ class MetricsWriter:
 
     Opening it at a step drops what a killed process wrote beyond that step, and a look at what was then the last step,
     so that a resumed run's lines are those of an unbroken one, neither lost nor doubled.
+
+    Attributes:
+        lines: all lines so far, in order.
     """
 
     def __init__(self, run: Path, step: int, look_every: int = 1) -> None:
@@ -25,16 +28,18 @@ class MetricsWriter:
         def stays(line: dict[str, Any]) -> bool:
             return line["step"] <= step and ("diagnosis" not in line or line["step"] % look_every == 0)
 
-        kept = [line for line in read(self._path) if stays(line)]
+        self.lines = [line for line in read(self._path) if stays(line)]
         partial = self._path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        partial.write_text("".join(json.dumps(line) + "\n" for line in self.lines))
         partial.replace(self._path)
         self._file = self._path.open("a")
         self._board = tensorboardX.SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, metrics: dict[str, Any]) -> None:
         """Adds a line of numbers, and perhaps words."""
-        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+        line = {"step": step, **metrics}
+        self.lines.append(line)
+        self._file.write(json.dumps(line) + "\n")
         for name, value in metrics.items():
             if isinstance(value, str):
                 self._board.add_text(name, value, step)

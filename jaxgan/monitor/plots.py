@@ -39,7 +39,7 @@ def plot_losses(run: Path) -> Path | None:
 
 
 def points(
-    step: int, samples: np.ndarray, centres: Sequence[tuple[float, float]], landscape: tuple[np.ndarray, float]
+    step: int, samples: np.ndarray, centres: Sequence[tuple[float, float]], logits: np.ndarray, reach: float
 ) -> np.ndarray:
     """Draws samples in the plane, the modes of the data, and how real the discriminator takes each place to be.
 
@@ -47,12 +47,12 @@ def points(
         step: for the title.
         samples: [N, 2].
         centres: of the modes.
-        landscape: the discriminator's logits [side, side] from the bottom up, and how far from the origin they reach.
+        logits: the discriminator's [side, side], from the bottom up,
+        reach: as far from the origin.
 
     Returns:
         uint8 [480, 480, 3].
     """
-    logits, reach = landscape
     figure = Figure(figsize=(4.8, 4.8), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.subplots()
