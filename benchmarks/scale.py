@@ -139,7 +139,7 @@ def all_reduces(config: cfg.Config, shape: tuple[int, int, int], kind: parallel.
     source = ArraySource(np.zeros((config.batch_size, *shape), np.uint8), None, config.batch_size, 0)
     placement = parallel.place(kind)
     game = build.game(config, shape, 0, placement.axis)
-    state = runs.abstract_state(config, game, source, placement)
+    state = runs.abstract_state(config, game, source.shape, source.classes, placement)
     # The step stands in the loop's body, once.
     compiled: Any = training.compile_steps(placement, game, source, state, parallel.key(placement, 0))
     count, size = 0, 0

@@ -1,14 +1,17 @@
 """Builds from a config what it describes: the data source and the game."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from jaxgan import augment, losses
+from jaxgan import augment, losses, parallel
 from jaxgan import config as cfg
-from jaxgan.data import ArraySource, Source, StackedMNIST, load_mnist, mixture
+from jaxgan.data import ArraySource, Source, StackedMNIST, StreamSource, VariedSource, load_mnist, mixture
+from jaxgan.errors import UserError
 from jaxgan.game import Game, used
 from jaxgan.models import dcgan, mlp
 
@@ -24,11 +27,49 @@ def source(config: cfg.Config, part: tuple[int, int] = (0, 1)) -> Source:
     match config.data:
         case "mnist":
             images, labels = load_mnist()
-            return ArraySource(images, labels if config.conditional else None, batch_size, config.seed, *part)
+            return ArraySource(images, labels if config.conditional else None, batch_size, config.seed, *part, "mnist")
         case "stacked_mnist":
             return StackedMNIST(load_mnist()[0], batch_size, config.seed, *part)
         case "ring" | "grid":
-            return ArraySource(mixture.draw(mixture.MIXTURES[config.data]), None, batch_size, config.seed, *part)
+            points = mixture.draw(mixture.MIXTURES[config.data])
+            return ArraySource(points, None, batch_size, config.seed, *part, config.data)
+        case _:
+            return _own(config, batch_size, part)
+
+
+def _own(config: cfg.Config, batch_size: int, part: tuple[int, int]) -> Source:
+    """One's own pictures: on the device or streaming, varied or not."""
+    from jaxgan.data import own  # Imports much that runs on shipped data do without.
+
+    if not config.data:
+        raise UserError("data: say which pictures: --data FOLDER (or a set, an .npz file, tfds:NAME)")
+    pictures = own.open_pictures(
+        config.data, config.size, config.conditional, config.split, config.data_dir, "crop" in config.vary
+    )
+    if len(pictures) < batch_size:
+        raise UserError(
+            f"{config.data}: has {len(pictures)} pictures, fewer than a batch of {batch_size}; take a --batch-size of "
+            f"{len(pictures) // config.discriminator_updates} or less"
+        )
+    stream = config.stream
+    if stream is None:
+        stream = len(pictures) * math.prod(pictures.shape) > parallel.free_bytes() / 4
+    if stream:
+        source = StreamSource(pictures, batch_size, config.seed, *part)
+    else:
+        all_of_it = pictures.read(np.arange(len(pictures)))
+        source = ArraySource(
+            all_of_it["image"],
+            all_of_it.get("label"),
+            batch_size,
+            config.seed,
+            *part,
+            pictures.identity,
+            pictures.classes,
+        )
+    if not config.vary:
+        return source
+    return VariedSource(source, config.vary, config.size or pictures.shape[0] * 8 // 9)
 
 
 def game(config: cfg.Config, shape: tuple[int, ...], classes: int, axis: str | None = None) -> Game:

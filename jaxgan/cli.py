@@ -1,4 +1,4 @@
-"""The command line: `jaxgan train|sweep|sample|interpolate|show|configs|style`."""
+"""The command line: `jaxgan train|sweep|sample|interpolate|evaluate|modes|show|configs|data|style`."""
 
 import contextlib
 import dataclasses
@@ -16,6 +16,8 @@ import tyro
 
 from jaxgan import cache
 from jaxgan import config as cfg
+from jaxgan.data.command import Make
+from jaxgan.data.command import Show as ShowSet
 from jaxgan.errors import JaxganError, UserError
 from jaxgan.style.command import Style
 
@@ -41,9 +43,14 @@ def main(arguments: list[str] | None = None) -> None:
             print(_overview())
         elif name in ("train", "sweep"):
             {"train": _train, "sweep": _sweep}[name](rest)
+        elif name == "data" and (not rest or f"data {rest[0]}" not in _COMMANDS):
+            if rest and rest[0] not in ("-h", "--help"):
+                raise UserError(f"data {rest[0]}: no such command; jaxgan data make FOLDER, or jaxgan data show SET")
+            print(_overview("data "))
+        elif (two := " ".join(arguments[:2])) in _COMMANDS:
+            _parse(_COMMANDS[two], f"jaxgan {two}", arguments[2:])()
         elif name in _COMMANDS:
-            command = _COMMANDS[name]
-            _parse(command, f"jaxgan {name}", rest)()
+            _parse(_COMMANDS[name], f"jaxgan {name}", rest)()
         else:
             known = [*_COMMANDS, "train", "sweep"]
             raise UserError(f"{name}: no such command{cfg.nearest(name, known)}; `jaxgan --help` lists them")
@@ -265,6 +272,38 @@ class Interpolate:
 
 
 @dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Measure samples against the data: Frechet distance in VGG features, and the real pictures nearest to them."""
+
+    run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Directory of the run; its data must be where they were."""
+    count: int = 5000
+    """Samples, and as many real pictures (half of the data at the most). The distance depends on their number."""
+    seed: int = 1
+    """Of the latents."""
+    best: bool = False
+    """From the best checkpoint (trained with --best) rather than from the newest."""
+
+    def __call__(self) -> None:
+        from jaxgan.evaluate.run import judge
+        from jaxgan.run import read
+
+        if self.count < 2:
+            raise UserError(f"--count must be at least 2, not {self.count}")
+        trained = read(self.run, self.best)
+        found = judge(trained, self.count, self.seed)
+        print(f"step {int(trained.state.step)}, {found.count} samples, as many real pictures")
+        floor = f"of one half of the data to the other {found.floor:.2f}"
+        print(f"Frechet distance (VGG16's relu5_3): {found.distance:.2f}; {floor}")
+        if found.nearest is not None:
+            from jaxgan.monitor import images
+
+            path = self.run / "neighbours.png"
+            images.save(path, found.nearest.sheet)
+            print(f"{found.nearest} ({path})")
+
+
+@dataclasses.dataclass(frozen=True)
 class Modes:
     """Count the modes that a run on ring, grid or stacked_mnist reaches: PacGAN's and VEEGAN's protocol."""
 
@@ -337,9 +376,12 @@ class Configs:
 _COMMANDS: dict[str, Callable[..., Any]] = {
     "sample": Sample,
     "interpolate": Interpolate,
+    "evaluate": Evaluate,
     "modes": Modes,
     "show": Show,
     "configs": Configs,
+    "data make": Make,
+    "data show": ShowSet,
     "style": Style,
 }
 
@@ -357,14 +399,15 @@ def digest(tree: Any) -> str:
     return sha.hexdigest()
 
 
-def _overview() -> str:
+def _overview(only: str = "") -> str:
     lines = [
         "usage: jaxgan COMMAND [options]",
         "",
         "Generative adversarial networks and style transfer as pure functions in JAX.",
         "",
     ]
-    for name, command in {"train": Train, "sweep": Sweep, **_COMMANDS}.items():
+    commands = {"train": Train, "sweep": Sweep, **_COMMANDS}
+    for name, command in {name: command for name, command in commands.items() if name.startswith(only)}.items():
         lines.append(f"  {name:12} {(command.__doc__ or '').splitlines()[0]}")
     return "\n".join([*lines, "", "Begin with: jaxgan train mnist_dcgan", "Options of each: jaxgan COMMAND --help"])
 
@@ -433,7 +476,8 @@ def _dry_run(config: cfg.Config) -> None:
 
     source = build.source(config)
     game = build.game(config, source.shape, source.classes)
-    state = run.abstract_state(config, game, source, parallel.place(devices=jax.devices()[:1]))
+    placement = parallel.place(devices=jax.devices()[:1])
+    state = run.abstract_state(config, game, source.shape, source.classes, placement)
     batch = jax.eval_shape(source.batch, source.resident, source[0])
     print(cfg.to_json(config), end="")
     for name, leaf in batch.items():

@@ -116,8 +116,23 @@ class Config:
     """The generator and how it learns."""
     discriminator: Annotated[MLPDiscriminator | DCGANDiscriminator, Field(discriminator="kind")] = DCGANDiscriminator()
     """The discriminator and how it learns."""
-    data: Literal["mnist", "stacked_mnist", "ring", "grid"] = "mnist"
-    """The data set: digits; three digits as the channels of a picture, 1000 modes; 8 or 25 Gaussians in the plane."""
+    data: str = "mnist"
+    """The data set: mnist, digits; stacked_mnist, three digits as the channels of a picture, 1000 modes; ring or grid,
+    8 or 25 Gaussians in the plane; a folder of pictures, or a set made of one (`jaxgan data make`); an .npz file; or a
+    data set of TensorFlow Datasets, tfds:NAME."""
+    data_dir: str = ""
+    """Where TensorFlow Datasets keeps its sets; its own default if not given."""
+    split: str = "train"
+    """Which part of a set of TensorFlow Datasets, such as train[:80%]."""
+    size: PositiveInt | None = None
+    """Side of the pictures, pixels: what those of a folder are brought to (64 if not given), or those of TensorFlow
+    Datasets; with vary crop what is cut out of them."""
+    vary: tuple[Literal["flip", "crop", "colour"], ...] = ()
+    """Vary real pictures each time they are used: mirror every second one, cut out a square a little smaller than they
+    are, change colours a little. Samples will vary so, too."""
+    stream: bool | None = None
+    """Read pictures as they are needed, rather than keep all on the device; if not given, whether they would take up
+    more than a quarter of its free memory. The numbers of a run are the same."""
     conditional: bool = False
     """Give both networks the labels, so that one can ask for a class."""
     latent_size: PositiveInt = 100
@@ -202,7 +217,11 @@ class Config:
 
 
 FREE = {"steps", "sample_every", "checkpoint_every", "keep_last", "keep_every", "best", "patience"}
+FREE |= {"data", "data_dir", "stream"}  # Whether the data are the same, a run finds out by looking at them.
 """Fields that may change when a run goes on: they bear on how long and what is kept, not on any number of the run."""
+
+SHIPPED = ("mnist", "stacked_mnist", "ring", "grid")
+"""Data that ship with the package."""
 
 _ADAPTER = pydantic.TypeAdapter(Config)
 
@@ -258,7 +277,9 @@ def _agreeing(config: Config, where: str) -> Config:
         "generator, discriminator: convolutional networks need images, and this data is points; take MLPGenerator and "
         "MLPDiscriminator": points and "dcgan" in (config.generator.kind, config.discriminator.kind),
         "augment, consistency: need images, and this data is points": points and (config.augment or config.consistency),
-        f"conditional: {config.data} has no labels": config.conditional and config.data != "mnist",
+        f"conditional: {config.data} has no labels": config.conditional and config.data in SHIPPED[1:],
+        f"vary, size: {config.data} has pictures of one size, which stay as they are": config.data in SHIPPED
+        and (config.vary or config.size),
         "pack: does not go with conditional": config.pack > 1 and config.conditional,
         f"batch_size: {config.batch_size} is not a multiple of pack x discriminator.minibatch_stddev, {unit}": (
             config.batch_size % unit

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+import psutil
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -254,6 +255,17 @@ def largest(values: np.ndarray) -> np.ndarray:
     if jax.process_count() == 1:
         return values
     return np.max(multihost_utils.process_allgather(values), axis=0)
+
+
+def free_bytes() -> float:
+    """Memory that is free on a device, the least among all processes; of a CPU's devices each has a share."""
+    device = jax.local_devices()[0]
+    stats = device.memory_stats() or {}
+    if "bytes_limit" in stats:
+        free = stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    else:
+        free = psutil.virtual_memory().available / jax.local_device_count()
+    return -float(largest(np.array([-free], np.float32))[0])
 
 
 def barrier(name: str) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgan import build, sampling, train_step
 from jaxgan import config as cfg
-from jaxgan.data import mixture
-from jaxgan.evaluate import modes
+from jaxgan import sampling, train_step
+from jaxgan.data import Source, mixture
+from jaxgan.evaluate import modes, neighbours
 from jaxgan.keys import stream
 from jaxgan.monitor import diagnosis, diversity, images, metrics, plots
 
@@ -24,19 +24,21 @@ class Recorder:
     Attributes:
         lines: all metrics so far, those of before a resume included.
         diagnosis: what was found at the last look.
+        nearest: at the end, the real pictures nearest to samples.
     """
 
     @property
     def lines(self) -> list[dict[str, Any]]:
         return self._writer.lines
 
-    def __init__(self, run: Path, config: cfg.Config, game: train_step.Game, step: int) -> None:
+    def __init__(self, run: Path, config: cfg.Config, game: train_step.Game, source: Source, step: int) -> None:
         self._run, self._config, self._game = run, config, game
         finished = step >= config.steps
         self._writer = metrics.MetricsWriter(run, step, 1 if finished else config.sample_every)
         self.diagnosis = diagnosis.diagnose(self.lines, config.loss)
-        self._source = build.source(config)
+        self._source = source.replace(part=0, parts=1)  # All processes' examples, whichever this one is fed with.
         self._reference: np.ndarray | None = None
+        self.nearest: neighbours.Nearest | None = None
 
     def write(self, step: int, collected: dict[str, np.ndarray]) -> None:
         """Writes the lines that are due among consecutive steps.
@@ -72,6 +74,10 @@ class Recorder:
         samples = sampling.outputs(game, ema, latent, label)
         compared = jax.device_get(diversity.compare(self._reference, samples[: len(self._reference)]))
         line: dict[str, Any] = {f"diversity/{name}": float(value) for name, value in compared.items()}
+        if step == config.steps and not self._points and (near := neighbours.judge(samples, self._source.blocks())):
+            self.nearest = near
+            line["neighbours/ratio"] = near.ratio
+            images.save(self._run / "neighbours.png", near.sheet)
         if config.data == "stacked_mnist" and step == config.steps:
             line |= modes.metrics(modes.judge_run(config, game, ema, modes.STACKED_SAMPLES))
         if self._points:
@@ -120,7 +126,7 @@ class Recorder:
         self._writer.__exit__(*error)
 
 
-def _examples(source: Any, count: int) -> np.ndarray:
+def _examples(source: Source, count: int) -> np.ndarray:
     """The first real examples of a run [count, ...]."""
     found: list[np.ndarray] = []
     while sum(map(len, found)) < count:

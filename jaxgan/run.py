@@ -1,10 +1,12 @@
 """A run's directory: its config, its lock, its files.
 
 config.json         the resolved config, enough to rebuild it
+data.json           what the data were: their shape, classes and hash
 checkpoints/        states, a folder each named by its step
 metrics.jsonl       a line of metrics every few steps
 tensorboard/        the same for TensorBoard
 samples/            pictures of the same latents over time, named by step; samples.gif when it has ended
+neighbours.png      when it has ended, samples beside the real pictures nearest to them
 losses.png          both losses and the discriminator's opinions, spans that are not healthy shaded
 best/               the best checkpoint, where the config says by what
 """
@@ -12,9 +14,11 @@ best/               the best checkpoint, where the config says by what
 import contextlib
 import dataclasses
 import functools
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import filelock
 import jax
@@ -56,6 +60,35 @@ def check_config(run: Path, config: cfg.Config) -> None:
 def write_config(run: Path, config: cfg.Config) -> None:
     """Writes a run's config.json, whole or not at all."""
     write_atomically(run / "config.json", cfg.to_json(config))
+
+
+def check_data(run: Path, source: Source) -> None:
+    """Refuses to go on with other data; what they are is kept in data.json.
+
+    Raises:
+        UserError: the data are not those that the run began with.
+    """
+    path = run / "data.json"
+    found = {"shape": list(source.shape), "classes": source.classes, "identity": source.identity}
+    if path.is_file() and (before := _read_data(path)) != found:
+        changed = [
+            f"{name} ({before.get(name)}, now {value})" for name, value in found.items() if before[name] != value
+        ]
+        raise UserError(
+            f"{run}: began with other data: {', '.join(changed)}; bring those back, choose another --out, or delete it"
+        )
+    if parallel.is_first():
+        write_atomically(path, json.dumps(found, indent=2) + "\n")
+
+
+def _read_data(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+        return {name: found[name] for name in ("shape", "classes", "identity")}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{path}: is missing or damaged; `jaxgan train {path.parent}` writes it anew if it is deleted"
+        ) from None
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -112,30 +145,33 @@ def read(run: Path, best: bool = False) -> Trained:
         UserError: no run, or no checkpoint that can be read.
     """
     config = read_config(run)
-    source = build.source(config)
-    game = build.game(config, source.shape, source.classes)
+    data = _read_data(run / "data.json")
+    shape, classes = tuple(data["shape"]), data["classes"]
+    game = build.game(config, shape, classes)
     placement = parallel.place(devices=jax.local_devices()[:1])
-    restored = checkpoint.restore(run, config, abstract_state(config, game, source, placement), best)
+    restored = checkpoint.restore(run, config, abstract_state(config, game, shape, classes, placement), best)
     if restored is None and best:
         raise UserError(f"{run}: has no best checkpoint; train with --best")
     if restored is None:
         raise UserError(f"{run}: has no checkpoint yet; let it train for {config.checkpoint_every} steps")
-    return Trained(config, game, restored.state, source.shape, source.classes, restored.unreadable)
+    return Trained(config, game, restored.state, shape, classes, restored.unreadable)
 
 
 def initial_state(
     config: cfg.Config, game: train_step.Game, source: Source, placement: parallel.Placement
 ) -> train_step.TrainState:
     """A run's state before the first step, made where it belongs."""
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(config, game, source, placement))
-    return jax.jit(functools.partial(init, game, source, config.seed), out_shardings=shardings)()
+    abstract = abstract_state(config, game, source.shape, source.classes, placement)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    make = functools.partial(init, config, game, source.shape, source.classes, config.seed)
+    return jax.jit(make, out_shardings=shardings)()
 
 
 def abstract_state(
-    config: cfg.Config, game: train_step.Game, source: Source, placement: parallel.Placement
+    config: cfg.Config, game: train_step.Game, shape: tuple[int, ...], classes: int, placement: parallel.Placement
 ) -> train_step.TrainState:
     """Shapes, dtypes and placement of a run's state, without computing it."""
-    state = jax.eval_shape(functools.partial(init, game, source, config.seed))
+    state = jax.eval_shape(functools.partial(init, config, game, shape, classes, config.seed))
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         state,
@@ -143,8 +179,20 @@ def abstract_state(
     )
 
 
-def init(game: train_step.Game, source: Source, seed: int | jax.Array) -> train_step.TrainState:
-    """The state before the first step, as a traceable function of the seed."""
-    batch = jax.eval_shape(source.batch, source.resident, source[0])
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), batch)
-    return train_step.init(game, zeros, jax.random.key(seed))
+def init(
+    config: cfg.Config, game: train_step.Game, shape: tuple[int, ...], classes: int, seed: int | jax.Array
+) -> train_step.TrainState:
+    """The state before the first step, as a traceable function of the seed.
+
+    Args:
+        config: the experiment.
+        game: its game.
+        shape: shape of one example.
+        classes: number of labels; 0 if there are none.
+        seed: of the parameters.
+    """
+    count = config.batch_size * config.discriminator_updates
+    batch = {"image": jnp.zeros((count, *shape), jnp.float32)}
+    if classes:
+        batch["label"] = jnp.zeros(count, jnp.int32)
+    return train_step.init(game, batch, jax.random.key(seed))

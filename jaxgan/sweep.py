@@ -118,6 +118,8 @@ def _train_group(group: list[Member], console: Console, stop: list[int]) -> bool
         member.run.mkdir(parents=True, exist_ok=True)
         runs.write_config(member.run, member.config)
     source = build.source(config)
+    for member in group:
+        runs.check_data(member.run, source)
     program = Program(group, source)
     step, state = _start(group, source, program)
     if step >= config.steps:
@@ -126,12 +128,15 @@ def _train_group(group: list[Member], console: Console, stop: list[int]) -> bool
     failed: set[int] = set()
     # Points, bars and checkpoints as in a single run; a member that fails is left behind, and harms no other.
     with contextlib.ExitStack() as stack:
-        recorders = [stack.enter_context(Recorder(member.run, member.config, program.game, step)) for member in group]
+        recorders = [
+            stack.enter_context(Recorder(member.run, member.config, program.game, own, step))
+            for member, own in zip(group, program.sources, strict=True)
+        ]
         savers = [stack.enter_context(checkpoint.open_for_saving(member.run, member.config)) for member in group]
         progress = stack.enter_context(TrainingProgress(console, step, config.steps, config.batch_size * len(group)))
         seconds_a_step = math.inf
         while step < config.steps and not stop:
-            count = training.next_count(config, step, seconds_a_step)
+            count = training.next_count(config, step, seconds_a_step, program.room)
             began = time.perf_counter()
             state, collected = program.run(state, step, count)
             collected = {name: np.asarray(values)[:, :count] for name, values in collected.items()}
@@ -179,7 +184,7 @@ def _start(group: list[Member], source: Source, program: "Program") -> tuple[int
         return 0, program.initial()
     step = max(common)
     place = parallel.place(devices=jax.devices()[:1])
-    abstract = runs.abstract_state(group[0].config, program.game, source, place)
+    abstract = runs.abstract_state(group[0].config, program.game, source.shape, source.classes, place)
     states = [checkpoint.restore_step(member.run, member.config, abstract, step) for member in group]
     return step, program.gathered(states)
 
@@ -189,12 +194,15 @@ class Program:
 
     Attributes:
         game: the first member's game, for what does not depend on the values that differ.
+        sources: each member's data.
+        room: steps a dispatch has room for.
     """
 
     def __init__(self, group: Sequence[Member], source: Source) -> None:
         config = group[0].config
         self._config, self._source = config, source
-        self._sources = [dataclasses.replace(source, seed=member.config.seed) for member in group]  # pyright: ignore[reportArgumentType, reportCallIssue]
+        self.sources = [source.replace(seed=member.config.seed) for member in group]
+        self.room = training.capacity(source)
         self._seeds = jnp.array([member.config.seed for member in group], jnp.uint32)
         differing = [name for name in sorted(TRACED) if len({cfg.value(member.config, name) for member in group}) > 1]
         self._values = {
@@ -209,12 +217,13 @@ class Program:
 
     def initial(self) -> train_step.TrainState:
         """The members' states before the first step, stacked; they share the step."""
-        start = jax.vmap(lambda seed: runs.init(self.game, self._source, seed), out_axes=self._axes())
+        shape, classes = self._source.shape, self._source.classes
+        start = jax.vmap(lambda seed: runs.init(self._config, self.game, shape, classes, seed), out_axes=self._axes())
         return jax.jit(start)(self._seeds)
 
     def run(self, state: Any, step: int, count: int) -> tuple[Any, train_step.Metrics]:
-        """Runs `count` steps from `step` on; metrics are arrays [members, CAPACITY] of which `count` are filled."""
-        each = [training.gather_items(source, step, count) for source in self._sources]
+        """Runs `count` steps from `step` on; metrics are arrays [members, room] of which `count` are filled."""
+        each = [training.gather_items(source, step, count) for source in self.sources]
         items = jax.tree.map(lambda *arrays: np.stack(arrays), *each)
         return self._loop(state, self._values, self._seeds, items, self._resident, jnp.int32(count))
 

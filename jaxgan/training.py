@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import itertools
 import math
 import shlex
 import signal
@@ -20,12 +21,14 @@ from jaxgan import build, checkpoint, parallel, train_step
 from jaxgan import config as cfg
 from jaxgan import run as runs
 from jaxgan.data import Source
+from jaxgan.data.source import fetched, item_bytes
 from jaxgan.errors import NonFiniteError
 from jaxgan.monitor import metrics
 from jaxgan.monitor.progress import TrainingProgress
 from jaxgan.recording import Recorder
 
-CAPACITY = 256  # Steps a dispatch at the most: room for what travels to the device and for the metrics.
+CAPACITY = 256  # Steps a dispatch at the most: room for the metrics, and for
+CAPACITY_BYTES = 2**24  # what travels to the device.
 DISPATCH_SECONDS = 0.5  # Aim for the length of a dispatch: short enough for a lively screen and a prompt stop.
 
 
@@ -78,6 +81,7 @@ def train(
     with lock, catch_stop() as stop, parallel.lost_processes():
         runs.check_config(run, config)
         source = build.source(config, placement.part)
+        runs.check_data(run, source)
         game = build.game(config, source.shape, source.classes, placement.axis)
         key = parallel.key(placement, config.seed)
         job = _Job(config, run, placement, game, source, key, profile, console)
@@ -87,7 +91,7 @@ def train(
         if first:
             runs.write_config(run, config)
         step = int(state.step)
-        with Recorder(run, config, game, step) if first else contextlib.nullcontext() as recorder:
+        with Recorder(run, config, game, source, step) if first else contextlib.nullcontext() as recorder:
             early = _early(job, recorder)
             if not early and step < config.steps:
                 keeping = checkpoint.open_best(run, config) if config.best else contextlib.nullcontext()
@@ -112,6 +116,8 @@ def _close(job: _Job, recorder: Recorder, step: int, early: bool) -> None:
     """Says how a training ended, and in which state."""
     config, run = job.config, job.run
     job.console.print(f"{recorder.diagnosis}", soft_wrap=True)
+    if recorder.nearest:
+        job.console.print(f"{recorder.nearest} ({run}/neighbours.png).", soft_wrap=True)
     best = recorder.best()[0]
     if config.best and best:
         job.console.print(f"The best {config.best} was at step {best}, kept in {run}/best.", soft_wrap=True)
@@ -137,12 +143,12 @@ def run_steps(
         source: static; its arrays come as `resident`.
         state: the state before.
         resident: the source's arrays.
-        items: what the source sends for each step, arrays [CAPACITY, N, ...] of which `count` are used.
+        items: what the source sends for each step, arrays [capacity, N, ...] of which `count` are used.
         count: int32 scalar.
         key: PRNG key of the run.
 
     Returns:
-        The state after, and the metrics of each step, arrays [CAPACITY] of which `count` are filled.
+        The state after, and the metrics of each step, arrays [capacity] of which `count` are filled.
     """
 
     def step(index: jax.Array, carry: Any) -> Any:
@@ -158,25 +164,36 @@ def run_steps(
     return jax.lax.fori_loop(0, count, step, (state, collected))
 
 
-def next_count(config: cfg.Config, step: int, seconds_a_step: float, edges: Iterable[int] = ()) -> int:
+def capacity(source: Source) -> int:
+    """How many steps a dispatch has room for."""
+    return max(1, min(CAPACITY, CAPACITY_BYTES // item_bytes(source)))
+
+
+def next_count(config: cfg.Config, step: int, seconds_a_step: float, room: int, edges: Iterable[int] = ()) -> int:
     """How many steps to take in one dispatch: about half a second's, and up to the next thing to do after a step."""
     return min(
         max(1, int(DISPATCH_SECONDS / seconds_a_step)),
-        CAPACITY,
+        room,
         *(interval - step % interval for interval in (config.sample_every, config.checkpoint_every)),
         *(edge - step for edge in (config.steps, *edges) if edge > step),
     )
 
 
 def gather_items(source: Source, step: int, count: int) -> Any:
-    """What travels for `count` steps from `step` on, padded to CAPACITY steps."""
-    items = [source[step + index] for index in range(count)]
-    return jax.tree.map(
-        lambda *arrays: np.concatenate(
-            [np.stack(arrays), np.zeros((CAPACITY - count, *arrays[0].shape), arrays[0].dtype)]
-        ),
-        *items,
-    )
+    """What travels for `count` steps from `step` on, padded to as many as a dispatch has room for."""
+    return stack_items(map(source.__getitem__, range(step, step + count)), count, capacity(source))
+
+
+def stack_items(items: Iterator[Any], count: int, room: int) -> Any:
+    """The next `count` items, padded to `room`."""
+
+    def pad(*arrays: np.ndarray) -> np.ndarray:
+        padded = np.zeros((room, *arrays[0].shape), arrays[0].dtype)
+        for place, array in enumerate(arrays):
+            padded[place] = array
+        return padded
+
+    return jax.tree.map(pad, *itertools.islice(items, count))
 
 
 def compile_steps(
@@ -206,12 +223,13 @@ def _loop(
     with job.console.status("compiling the training step"):
         compiled = compile_steps(place, job.game, source, state, job.key)
     resident = parallel.put_everywhere(place, source.resident)
+    fetching, room = fetched(source, step, config.steps), capacity(source)
     stopped, seconds_a_step = False, math.inf  # Not known yet: the first dispatch is one step.
 
     def plan(step: int) -> tuple[int, Any, jax.Array]:
         """How many steps to take from here in one dispatch, and what has to travel for them."""
-        count = next_count(config, step, seconds_a_step, job.profile or ())
-        items = parallel.put_items(place, gather_items(source, step, count))
+        count = next_count(config, step, seconds_a_step, room, job.profile or ())
+        items = parallel.put_items(place, stack_items(fetching, count, room))
         return count, items, parallel.put_everywhere(place, np.int32(count))
 
     # Nothing travels unseen: what should is put there by name.
@@ -265,7 +283,8 @@ def _loop(
 
 
 def _restore(job: _Job) -> train_step.TrainState | None:
-    abstract = runs.abstract_state(job.config, job.game, job.source, job.placement)
+    source = job.source
+    abstract = runs.abstract_state(job.config, job.game, source.shape, source.classes, job.placement)
     restored = checkpoint.restore(job.run, job.config, abstract)
     parallel.barrier("every process has read the checkpoints")
     if restored is None:

@@ -123,19 +123,20 @@ def test_the_loop_compiles_once(tmp_path, monkeypatch):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_cleanly_and_the_run_goes_on_exactly(number, unbroken, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(training, "DISPATCH_SECONDS", 0.0)
-    original = training.gather_items
+    original = training.fetched
 
-    def gather(source, step, count):
-        if step == 16:
-            os.kill(os.getpid(), number)
-        return original(source, step, count)
+    def fetch(source, begin, end):
+        for step, item in zip(range(begin, end), original(source, begin, end), strict=True):
+            if step == 16:
+                os.kill(os.getpid(), number)
+            yield item
 
-    monkeypatch.setattr(training, "gather_items", gather)
+    monkeypatch.setattr(training, "fetched", fetch)
     run = tmp_path / "run"
     training.train(SMALL, run)
     assert f"Stopped at step 16 of 30, saved. Go on with: jaxgan train {run}" in capsys.readouterr().out
     assert checkpoint.steps(run)[-1] == 16
-    monkeypatch.setattr(training, "gather_items", original)
+    monkeypatch.setattr(training, "fetched", original)
     cli.main(["train", str(run)])
     assert "from step 16" in capsys.readouterr().out
     assert outcome(run) == outcome(unbroken)

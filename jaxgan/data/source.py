@@ -11,11 +11,17 @@ source has no state to save: training resumes at any step with the batches that 
 
 import dataclasses
 import functools
-from typing import Any, Protocol
+import os
+from collections.abc import Iterator
+from typing import Any, Protocol, Self
 
+import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+_AHEAD = 2**26  # Bytes of items to fetch ahead.
+_BLOCK = 1000  # Examples at a time when all are looked at.
 
 
 class Source(Protocol):
@@ -25,6 +31,8 @@ class Source(Protocol):
         resident: pytree of arrays that stay on the device, given to `batch` at every step.
         shape: shape of one image (height, width, channels), or of one point (2,).
         classes: number of labels; 0 where batches have none.
+        identity: a text that differs when the data do.
+        streams: whether items are read from somewhere, and so worth fetching ahead.
     """
 
     @property
@@ -33,6 +41,10 @@ class Source(Protocol):
     def shape(self) -> tuple[int, ...]: ...
     @property
     def classes(self) -> int: ...
+    @property
+    def identity(self) -> str: ...
+    @property
+    def streams(self) -> bool: ...
 
     def __getitem__(self, step: int) -> Any:
         """What travels to the device for a step, a pytree of NumPy arrays of the same shapes at every step."""
@@ -40,6 +52,37 @@ class Source(Protocol):
 
     def batch(self, resident: Any, item: Any) -> dict[str, jax.Array]:
         """The batch of a step, traced into it: "image" float32 [N, *shape], pixels in [-1, 1]; "label" int32 [N]."""
+        ...
+
+    def replace(self, **fields: Any) -> Self:
+        """The same data in another order (`seed`), or for another process (`part`, `parts`)."""
+        ...
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """All examples once, in no order of training, [n, *shape] as they are kept; nothing where they are made up."""
+        ...
+
+
+class Pictures(Protocol):
+    """A data set from which pictures are read by number: what `StreamSource` feeds to training.
+
+    Attributes:
+        shape: shape of a picture: height, width, channels.
+        classes: number of classes; 0 where there are no labels.
+        identity: a text that differs when the data do.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def classes(self) -> int: ...
+    @property
+    def identity(self) -> str: ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """Pictures, uint8 [n, H, W, C] as "image", and with classes their labels, int32 [n] as "label"."""
         ...
 
 
@@ -57,6 +100,8 @@ class ArraySource:
         seed: of the order.
         part: which block of the batch this process feeds,
         parts: of how many.
+        identity: a text that differs when the data do.
+        least_classes: how many classes there are, where the labels may not have them all.
     """
 
     images: np.ndarray
@@ -65,6 +110,9 @@ class ArraySource:
     seed: int
     part: int = 0
     parts: int = 1
+    identity: str = ""
+    least_classes: int = 0
+    streams = False
 
     @property
     def resident(self) -> dict[str, np.ndarray]:
@@ -79,25 +127,193 @@ class ArraySource:
     @property
     def classes(self) -> int:
         """Number of labels."""
-        return 0 if self.labels is None else int(self.labels.max()) + 1
+        return 0 if self.labels is None else max(self.least_classes, int(self.labels.max()) + 1)
 
     def __getitem__(self, step: int) -> np.ndarray:
         """Indices of the examples of a step, int32 [batch_size / parts]."""
-        count = self.batch_size // self.parts
-        position = step * self.batch_size + self.part * count + np.arange(count)
-        epochs, places = np.divmod(position, len(self.images))
-        indices = np.empty(count, np.int32)
-        for epoch in np.unique(epochs):
-            here = epochs == epoch
-            indices[here] = _permutation(self.seed, int(epoch), len(self.images))[places[here]]
-        return indices
+        return order(len(self.images), self.batch_size, self.seed, step, self.part, self.parts)
 
     def batch(self, resident: Any, item: Any) -> dict[str, jax.Array]:
         """Picks the examples and brings pixels from 0..255 to [-1, 1]."""
-        batch = {name: array[item] for name, array in resident.items()}
-        if batch["image"].dtype != np.uint8:
-            return batch
-        return batch | {"image": batch["image"].astype(jnp.float32) / 127.5 - 1}
+        return normalised({name: array[item] for name, array in resident.items()})
+
+    def replace(self, **fields: Any) -> Self:
+        return dataclasses.replace(self, **fields)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        return (self.images[begin : begin + _BLOCK] for begin in range(0, len(self.images), _BLOCK))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StreamSource:
+    """Pictures that are read when they are needed; they travel as uint8. The order is that of `ArraySource`.
+
+    Attributes:
+        pictures: where they are read from.
+        batch_size: examples in a batch.
+        seed: of the order.
+        part: which block of the batch this process feeds,
+        parts: of how many.
+    """
+
+    pictures: Pictures
+    batch_size: int
+    seed: int
+    part: int = 0
+    parts: int = 1
+    streams = True
+
+    @property
+    def resident(self) -> tuple[()]:
+        """Nothing."""
+        return ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one picture."""
+        return self.pictures.shape
+
+    @property
+    def classes(self) -> int:
+        """Number of labels."""
+        return self.pictures.classes
+
+    @property
+    def identity(self) -> str:
+        """That of the pictures."""
+        return self.pictures.identity
+
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+        """The examples of a step: "image" uint8 [batch_size / parts, H, W, C], and perhaps "label"."""
+        return self.pictures.read(order(len(self.pictures), self.batch_size, self.seed, step, self.part, self.parts))
+
+    def batch(self, resident: Any, item: Any) -> dict[str, jax.Array]:
+        """Brings pixels from 0..255 to [-1, 1]."""
+        del resident
+        return normalised(item)
+
+    def replace(self, **fields: Any) -> Self:
+        return dataclasses.replace(self, **fields)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        count = len(self.pictures)
+        for begin in range(0, count, _BLOCK):
+            yield self.pictures.read(np.arange(begin, min(begin + _BLOCK, count)))["image"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class VariedSource:
+    """A source whose real pictures are varied on the device, each time anew: a data set that seems larger.
+
+    What an example gets depends on seed and step and its place in the batch, on nothing else.
+
+    Attributes:
+        source: the source, whose seed is this one's too.
+        changes: "flip" mirrors every second picture; "crop" cuts a square out of it somewhere; "colour" changes
+            brightness, saturation and contrast a little.
+        size: side of the squares, where they are cut out.
+    """
+
+    source: ArraySource | StreamSource
+    changes: tuple[str, ...]
+    size: int
+
+    @property
+    def resident(self) -> Any:
+        return self.source.resident
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        shape = self.source.shape
+        return (self.size, self.size, shape[2]) if "crop" in self.changes else shape
+
+    @property
+    def classes(self) -> int:
+        return self.source.classes
+
+    @property
+    def identity(self) -> str:
+        return self.source.identity
+
+    @property
+    def streams(self) -> bool:
+        return self.source.streams
+
+    def __getitem__(self, step: int) -> dict[str, Any]:
+        """The source's item, and a random uint32 for each example."""
+        inner = self.source
+        count = inner.batch_size // inner.parts
+        draw = np.random.Generator(np.random.Philox([inner.seed, step])).integers(2**32, size=inner.batch_size)
+        own = draw[inner.part * count : (inner.part + 1) * count]
+        return {"item": inner[step], "draw": own.astype(np.uint32)}
+
+    def batch(self, resident: Any, item: Any) -> dict[str, jax.Array]:
+        """The source's batch, varied."""
+        batch = self.source.batch(resident, item["item"])
+        return batch | {"image": jax.vmap(self._vary)(item["draw"], batch["image"])}
+
+    def _vary(self, draw: jax.Array, x: jax.Array) -> jax.Array:
+        flip, crop, colour = jax.random.split(jax.random.key(draw), 3)
+        if "flip" in self.changes:
+            x = jnp.where(jax.random.bernoulli(flip), x[:, ::-1], x)
+        if "crop" in self.changes:
+            room = jnp.array(x.shape[:2], jnp.int32) - self.size + 1
+            start = jax.random.randint(crop, (2,), 0, room, jnp.int32)
+            x = jax.lax.dynamic_slice(x, [*start, jnp.int32(0)], self.shape)
+        if "colour" in self.changes:
+            brightness, saturation, contrast = jax.random.uniform(colour, (3,), jnp.float32, -1, 1)
+            rgb, alpha = x[..., :3], x[..., 3:]
+            grey = rgb.mean(axis=-1, keepdims=True)
+            rgb = grey + (rgb - grey) * (1 + 0.2 * saturation)
+            rgb = rgb.mean() + (rgb - rgb.mean()) * (1 + 0.1 * contrast) + 0.1 * brightness
+            x = jnp.concatenate([jnp.clip(rgb, -1, 1), alpha], axis=-1)
+        return x
+
+    def replace(self, **fields: Any) -> Self:
+        return dataclasses.replace(self, source=self.source.replace(**fields))
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        edge = (self.source.shape[0] - self.shape[0]) // 2
+        for block in self.source.blocks():
+            yield block[:, edge : edge + self.shape[0], edge : edge + self.shape[1]]
+
+
+def order(count: int, batch_size: int, seed: int, step: int, part: int = 0, parts: int = 1) -> np.ndarray:
+    """Which of `count` examples a process has at a step, int32 [batch_size / parts].
+
+    The whole batch of a step is the same for any number of processes; every epoch is a permutation of its own, without
+    a gap between epochs.
+    """
+    block = batch_size // parts
+    position = step * batch_size + part * block + np.arange(block)
+    epochs, places = np.divmod(position, count)
+    indices = np.empty(block, np.int32)
+    for epoch in np.unique(epochs):
+        here = epochs == epoch
+        indices[here] = _permutation(seed, int(epoch), count)[places[here]]
+    return indices
+
+
+def normalised(batch: dict[str, Any]) -> dict[str, jax.Array]:
+    """Brings pixels from 0..255 to [-1, 1]; what is not uint8 stays."""
+    if batch["image"].dtype != np.uint8:
+        return batch
+    return batch | {"image": batch["image"].astype(jnp.float32) / 127.5 - 1}
+
+
+def fetched(source: Source, begin: int, end: int) -> Iterator[Any]:
+    """The items of the steps from `begin` to `end`, in order; those that are read are fetched ahead, by threads."""
+    if not source.streams:
+        return map(source.__getitem__, range(begin, end))
+    ahead = max(2, min(64, _AHEAD // item_bytes(source)))
+    threads = min(ahead, 16, 2 * (os.cpu_count() or 1))
+    steps = grain.MapDataset.range(begin, end).map(source.__getitem__)
+    return iter(steps.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)))
+
+
+def item_bytes(source: Source) -> int:
+    """How much travels for a step."""
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(source[0]))
 
 
 @functools.lru_cache(maxsize=64)  # Those of a whole sweep.

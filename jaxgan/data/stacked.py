@@ -1,13 +1,14 @@
 """Stacked MNIST: three digits as the channels of one picture, a data set of 1000 modes (VEEGAN, arXiv 1705.07761)."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan.data.source import ArraySource
+from jaxgan.data.source import normalised, order
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,6 +30,8 @@ class StackedMNIST:
     seed: int
     part: int = 0
     parts: int = 1
+    identity = "stacked_mnist"
+    streams = False
 
     @property
     def resident(self) -> np.ndarray:
@@ -47,13 +50,17 @@ class StackedMNIST:
 
     def __getitem__(self, step: int) -> np.ndarray:
         """Indices of the digits of a step, int32 [batch_size / parts, 3]."""
-        channels = (
-            ArraySource(self.images, None, self.batch_size, 3 * self.seed + channel, self.part, self.parts)[step]
-            for channel in range(3)
-        )
-        return np.stack(list(channels), axis=1)
+        seeds = (3 * self.seed + channel for channel in range(3))
+        orders = [order(len(self.images), self.batch_size, seed, step, self.part, self.parts) for seed in seeds]
+        return np.stack(orders, axis=1)
 
     def batch(self, resident: Any, item: Any) -> dict[str, jax.Array]:
         """Stacks the digits and brings pixels from 0..255 to [-1, 1]."""
         digits = resident[item][..., 0]  # [N, 3, H, W]
-        return {"image": jnp.moveaxis(digits, 1, -1).astype(jnp.float32) / 127.5 - 1}
+        return normalised({"image": jnp.moveaxis(digits, 1, -1)})
+
+    def replace(self, **fields: Any) -> Self:
+        return dataclasses.replace(self, **fields)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        return iter(())  # A thousand modes of sixty million pictures each: none is copied.

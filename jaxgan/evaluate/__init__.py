@@ -1,1 +1,1 @@
-"""How good samples are: mode coverage."""
+"""How good samples are: mode coverage, Frechet distance, nearest real pictures."""

@@ -4,14 +4,14 @@ import io
 import json
 import os
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image
 
 from jaxgan.errors import UserError
+from jaxgan.pictures import DEEP, deep_grey, has_alpha, open_picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 """What can be written."""
@@ -35,10 +35,8 @@ def read(
     Raises:
         UserError: there is no such file, it is no whole picture, or too small or narrow.
     """
-    image = _open(path)
+    image = open_picture(path)
     profile = image.info.get("icc_profile")
-    if image.mode == "CMYK" and profile:
-        image, profile = _from_cmyk(image, profile), None
     if crop is not None:
         edges = [round(edge * side) for edge, side in zip(crop, image.size * 2, strict=True)]
         image = image.crop((edges[0], edges[1], edges[2], edges[3]))
@@ -141,40 +139,10 @@ def write(path: Path, pixels: np.ndarray, profile: bytes | None = None, settings
         raise UserError(f"{path}: cannot be written: {error}") from error
 
 
-def _open(path: Path) -> Image.Image:
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder where a picture is needed")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return ImageOps.exif_transpose(image)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise UserError(f"{path}: more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller first") from None
-    except Image.UnidentifiedImageError:
-        raise UserError(f"{path}: not a picture in a known format") from None
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UserError(f"{path}: cannot be read as a picture: {error}; is it cut short?") from None
-
-
-def _from_cmyk(image: Image.Image, profile: bytes) -> Image.Image:
-    try:
-        target = ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, io.BytesIO(profile), target, outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError):
-        return image  # A damaged profile: the plain formula will do.
-    return converted if converted is not None else image
-
-
 def _rgb(image: Image.Image) -> np.ndarray:
-    if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
-        grey = np.asarray(image, np.float32)
-        # Pillow gives 16-bit pictures in several modes, some of which do not say how many bits they hold.
-        limit = 65535 if image.mode != "F" or grey.max() > 255 else 255 if grey.max() > 1 else 1
-        return np.repeat(np.clip(grey / limit, 0, 1)[..., None], 3, axis=-1)
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+    if image.mode in DEEP:
+        return np.repeat(deep_grey(image)[..., None], 3, axis=-1)
+    if has_alpha(image):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
     return np.asarray(image.convert("RGB"), np.float32) / 255

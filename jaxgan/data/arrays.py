@@ -1,0 +1,126 @@
+"""Pictures in memory: NumPy arrays, .npz files, and anything with a length and items."""
+
+import hashlib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxgan.errors import UserError
+
+
+class Items:
+    """Pictures from anything with `__len__` and `__getitem__`, read when they are needed.
+
+    An item is an array, a pair (array, label), or a mapping of "image" and perhaps "label"; arrays are uint8
+    [H, W, C] or [H, W], all of one shape.
+
+    Attributes:
+        items: the sequence.
+        classes: number of labels; 0 to leave labels out.
+        identity: a text that is the same for the same data.
+    """
+
+    def __init__(self, items: Any, classes: int = 0, identity: str = "items") -> None:
+        self.items, self.classes = items, classes
+        if not len(items):
+            raise UserError("the data has no items")
+        self.shape = _picture(items[0], "item 0").shape
+        self.identity = f"{identity}, {len(items)} of {self.shape}"
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def read(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """Reads pictures, uint8 [n, H, W, C] as "image", and their labels, int32 [n] as "label"."""
+        images = np.empty((len(indices), *self.shape), np.uint8)
+        labels = np.empty(len(indices), np.int32)
+        for place, index in enumerate(map(int, indices)):
+            item = self.items[index]
+            image = _picture(item, f"item {index}")
+            if image.shape != self.shape:
+                raise UserError(f"item {index}: a picture of shape {image.shape}, where item 0 has {self.shape}")
+            images[place] = image
+            if self.classes:
+                labels[place] = _label(item, index, self.classes)
+        return {"image": images} | ({"label": labels} if self.classes else {})
+
+
+def load_npz(path: Path, conditional: bool) -> tuple[np.ndarray, np.ndarray | None, str]:
+    """Loads an .npz file of "image" uint8 [M, H, W, C] or [M, H, W], and perhaps "label" integers [M].
+
+    The names images, x, x_train and arr_0 are known for the first too, and labels, y, y_train and arr_1 for the second.
+
+    Args:
+        path: the file.
+        conditional: whether labels are wanted.
+
+    Returns:
+        Images uint8 [M, H, W, C], labels int32 [M] or None, and a hash of the file.
+
+    Raises:
+        UserError: names the file, and the array that is missing or of the wrong kind.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found: dict[str, np.ndarray] = {}
+            for kind, names in (
+                ("image", ("image", "images", "x", "x_train", "arr_0")),
+                ("label", ("label", "labels", "y", "y_train", "arr_1")),
+            ):
+                name = next((name for name in names if name in arrays), None)
+                if name is not None and (kind == "image" or conditional):
+                    found[kind] = arrays[name]
+            named = ", ".join(arrays)
+        identity = hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: cannot be read as .npz: {str(error).splitlines()[0]}") from None
+    if "image" not in found:
+        raise UserError(f"{path}: has no array named image (it has {named})")
+    images = found["image"]
+    if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        raise UserError(f"{path}: image must be uint8 [M, H, W, C] or [M, H, W], not {images.dtype} {images.shape}")
+    images = images if images.ndim == 4 else images[..., None]
+    if not conditional:
+        return images, None, identity
+    if "label" not in found:
+        raise UserError(f"{path}: has no array named label (it has {named}); leave out --conditional, or add it")
+    return images, check_labels(found["label"], len(images), str(path)), identity
+
+
+def check_labels(labels: np.ndarray, count: int, where: str) -> np.ndarray:
+    """Checks the labels of `count` pictures and brings them to int32.
+
+    Raises:
+        UserError: they are no integers from 0 on, one a picture.
+    """
+    if labels.shape != (count,):
+        raise UserError(f"{where}: label must have the shape ({count},), one a picture, not {labels.shape}")
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise UserError(f"{where}: label must be integers, not {labels.dtype}")
+    if len(wrong := np.flatnonzero((labels < 0) | (labels >= max(count, 2)))):
+        raise UserError(f"{where}: label {labels[wrong[0]]} of picture {wrong[0]} is out of range; labels count from 0")
+    return labels.astype(np.int32)
+
+
+def _picture(item: Any, where: str) -> np.ndarray:
+    if isinstance(item, dict):
+        item = item.get("image")
+    elif isinstance(item, tuple | list):
+        item = item[0]
+    image = np.asarray(item)
+    if image.dtype != np.uint8 or image.ndim not in (2, 3):
+        raise UserError(f"{where}: must be a picture, uint8 [H, W, C] or [H, W], not {image.dtype} {image.shape}")
+    return image if image.ndim == 3 else image[..., None]
+
+
+def _label(item: Any, index: int, classes: int) -> int:
+    label = item.get("label") if isinstance(item, dict) else item[1] if isinstance(item, tuple | list) else None
+    if label is None:
+        raise UserError(f"item {index}: has no label")
+    if not 0 <= int(label) < classes:
+        raise UserError(f"item {index}: label {int(label)} is out of range, 0 to {classes - 1}")
+    return int(label)

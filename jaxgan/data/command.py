@@ -1,0 +1,76 @@
+"""`jaxgan data make` and `jaxgan data show`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from jaxgan.data.folder import Settings
+
+Positional = tyro.conf.Positional
+
+
+@dataclasses.dataclass(frozen=True)
+class Make:
+    """Convert a folder of pictures to a set for training; the same command again goes on, or brings it up to date.
+
+    jaxgan data make ~/Pictures --size 64 --out flowers
+
+    Sub-folders are searched. What cannot be used is left out, and listed with reasons in skipped.txt.
+    """
+
+    folder: Annotated[Positional[Path], tyro.conf.arg(metavar="FOLDER")]
+    """The pictures: PNG, JPEG, WebP, GIF, BMP, TIFF, HEIC (pip install 'jaxgan[heic]'), any depth and mode."""
+    settings: Annotated[Settings, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Settings)
+    out: Path | None = None
+    """Directory of the set; FOLDER_SIZE in the current one if not given."""
+    quiet: bool = False
+    """Show nothing."""
+
+    def __call__(self) -> None:
+        from rich.console import Console
+
+        from jaxgan.data import own
+
+        out = self.out or Path(f"{self.folder.resolve().name}_{self.settings.size}")
+        own.make_shown(self.folder, out, self.settings, Console(quiet=self.quiet, highlight=False))
+        if not self.quiet:
+            print(f"{out}: train on it with: jaxgan train own_images --data {out} --size {self.settings.size}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Show:
+    """Show what a set holds: numbers, classes, colours, and a sheet of some of its pictures."""
+
+    set: Annotated[Positional[Path], tyro.conf.arg(metavar="SET")]
+    """Directory of the set."""
+    count: int = 64
+    """Pictures on the sheet, evenly spread over the set."""
+    out: Path | None = None
+    """A .png or .jpg file; SET/sheet.png if not given."""
+
+    def __call__(self) -> None:
+        import numpy as np
+
+        from jaxgan.data.records import PictureSet
+        from jaxgan.errors import UserError
+        from jaxgan.monitor import images
+
+        if self.count < 1:
+            raise UserError(f"--count must be at least 1, not {self.count}")
+        manifest = PictureSet(self.set).manifest
+        pictures = PictureSet(self.set, conditional=bool(manifest.classes))
+        height, width, channels = manifest.shape
+        print(f"{manifest.count:,} pictures of {width} x {height}, {channels} channels, from {manifest.source}")
+        print(f"{manifest.skipped:,} files skipped, {manifest.duplicates:,} the same as another")
+        means = ", ".join(f"{mean:.0f} +- {std:.0f}" for mean, std in zip(manifest.mean, manifest.std, strict=True))
+        print(f"mean and standard deviation of each channel (0 to 255): {means}")
+        if pictures.labels is not None:
+            for name, number in zip(manifest.classes, np.bincount(pictures.labels), strict=True):
+                print(f"  {name}: {number:,}")
+        chosen = np.unique(np.linspace(0, len(pictures) - 1, min(self.count, len(pictures))).astype(int))
+        sheet = images.grid(pictures.read(chosen)["image"], max(1, round(len(chosen) ** 0.5)))
+        out = self.out or self.set / "sheet.png"
+        images.save(out, sheet)
+        print(f"sheet: {out}")

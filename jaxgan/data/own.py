@@ -1,0 +1,115 @@
+"""One's own pictures, by what a config calls them: a folder, a set made of one, an .npz file, a set of TFDS."""
+
+import hashlib
+import math
+from pathlib import Path
+
+import filelock
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from jaxgan import cache
+from jaxgan.data import arrays, records
+from jaxgan.data import folder as folders
+from jaxgan.data.source import Pictures
+from jaxgan.data.tfds import PREFIX, TfdsPictures
+from jaxgan.errors import UserError
+
+SIZE = 64
+"""Side of a folder's pictures, where nobody says."""
+
+
+class _Loaded:
+    """Arrays as pictures."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray | None, identity: str) -> None:
+        self.images, self.labels, self.identity = images, labels, identity
+        self.shape = images.shape[1:]
+        self.classes = 0 if labels is None else int(labels.max()) + 1
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        return {"image": self.images[indices]} | ({} if self.labels is None else {"label": self.labels[indices]})
+
+
+def open_pictures(
+    data: str,
+    size: int | None = None,
+    conditional: bool = False,
+    split: str = "train",
+    data_dir: str = "",
+    crop: bool = False,
+) -> Pictures:
+    """Opens a data set; of a folder a set is made first, in the user's cache.
+
+    Args:
+        data: a folder, a set, an .npz file, or "tfds:NAME".
+        size: side that pictures are brought to; None for that of the set, or 64 for a folder.
+        conditional: whether labels are wanted; of a folder its sub-folders.
+        split: of a set of TFDS.
+        data_dir: of TFDS.
+        crop: whether squares of `size` will be cut out: pictures are an eighth larger, or as large as they are.
+
+    Raises:
+        UserError: there is no such thing, it is damaged, has no labels where they are wanted, or its pictures have
+            another size.
+    """
+    made = None if size is None else math.ceil(size * 9 / 8) if crop else size
+    if data.startswith(PREFIX):
+        return TfdsPictures(data.removeprefix(PREFIX), split, data_dir, made, conditional)
+    path = Path(data).expanduser()
+    if path.suffix == ".npz":
+        pictures: Pictures = _Loaded(*arrays.load_npz(path, conditional))
+    elif records.is_set(path):
+        pictures = records.PictureSet(path, conditional)
+    elif path.is_dir():
+        settings = folders.Settings(size=made or (SIZE * 9 // 8 if crop else SIZE), labels=conditional)
+        name = hashlib.sha256(f"{path.resolve()} {settings}".encode()).hexdigest()[:16]
+        out = cache.folder() / "sets" / f"{path.resolve().name}-{name}"
+        make_shown(path, out, settings, Console(highlight=False))
+        pictures = records.PictureSet(out, conditional)
+    else:
+        raise UserError(
+            f"data: {data}: no such folder, set, .npz file or tfds:NAME, nor one of mnist, stacked_mnist, ring, grid"
+        )
+    height, width, _ = pictures.shape
+    if height != width:
+        raise UserError(f"{data}: its pictures are {width} x {height}; square ones are needed")
+    if size is not None and (size > height or (size < height and not crop)):
+        raise UserError(
+            f"{data}: its pictures are {width} x {height}, and size is {size}; leave it out, or make another set"
+        )
+    return pictures
+
+
+def make_shown(folder: Path, out: Path, settings: folders.Settings, console: Console) -> records.Manifest:
+    """Makes a set as `records.make` does, with a bar, and says what came of it; one process at a time."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(out.with_name(f".{out.name}.lock"))
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written: {error.strerror}") from error
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+    )
+    bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+    with lock, bar:
+        task = bar.add_task("convert", total=None, text="looking at the folder")
+
+        def report(done: int, total: int, skipped: int) -> None:
+            bar.update(task, total=total, completed=done, text=f"pictures converted, {skipped} skipped")
+
+        manifest = records.make(folder, out, settings, report)
+    where = f", which {out}/skipped.txt lists with reasons" if manifest.skipped else ""
+    same = f"; {manifest.duplicates} are the same as another ({out}/duplicates.txt)" if manifest.duplicates else ""
+    console.print(
+        f"{folder}: {manifest.count:,} pictures, {manifest.skipped:,} files skipped{where}{same}", soft_wrap=True
+    )
+    return manifest

@@ -1,0 +1,58 @@
+"""A run's samples, measured against its data."""
+
+import dataclasses
+import itertools
+
+import jax
+import numpy as np
+
+from jaxgan import build, sampling
+from jaxgan.errors import UserError
+from jaxgan.evaluate import frechet, neighbours
+from jaxgan.monitor import images
+from jaxgan.run import Trained
+from jaxgan.train_step import latents
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """What was found.
+
+    Attributes:
+        count: samples, and real pictures.
+        distance: Frechet distance of samples to one half of the data.
+        floor: that of the other half, at as many pictures.
+        nearest: the real pictures nearest to some samples.
+    """
+
+    count: int
+    distance: float
+    floor: float
+    nearest: neighbours.Nearest | None
+
+
+def judge(trained: Trained, count: int, seed: int) -> Judgement:
+    """Measures a run.
+
+    Args:
+        trained: the run.
+        count: samples, and real pictures; half of the data at the most.
+        seed: of the latents, and of which real pictures are taken.
+
+    Raises:
+        UserError: the data are not pictures, or cannot be found.
+    """
+    source = build.source(trained.config)
+    real = list(itertools.islice(source.blocks(), 100))
+    if not real or real[0].ndim != 4:
+        raise UserError(f"{trained.config.data}: has no pictures to compare with; see `jaxgan modes`")
+    pictures = np.concatenate(real)
+    count = min(count, len(pictures) // 2)
+    chosen = np.random.default_rng(seed).permutation(len(pictures))[: 2 * count]
+    latent = latents(jax.random.key(seed), count, trained.game.latent_size)
+    label = np.arange(count, dtype=np.int32) % trained.classes if trained.classes else None
+    samples = sampling.outputs(trained.game, trained.state.ema, latent, label)
+    one, other = frechet.features([pictures[chosen[:count]]]), frechet.features([pictures[chosen[count:]]])
+    made = frechet.features([images.to_uint8(samples)])
+    near = neighbours.judge(samples, source.blocks())
+    return Judgement(count, frechet.distance(made, one), frechet.distance(other, one), near)

@@ -1,0 +1,88 @@
+"""Opens picture files of every kind that people have."""
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps
+
+from jaxgan.errors import UserError
+
+DEEP = ("I;16", "I;16B", "I;16L", "I", "F")
+"""Pillow's modes of more than 8 bits."""
+_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "HEIF", "AVIF", "JPEG2000", "ICO", "TGA", "PPM")
+# Named, for Pillow would hand some others, such as EPS, to other programs.
+
+
+def open_picture(path: Path, least: int | None = None) -> Image.Image:
+    """Opens a picture (the first, of several in a file), decoded, turned as its EXIF says; CMYK by its profile.
+
+    Args:
+        path: the file.
+        least: a JPEG may be decoded at a fraction of its size, as long as both sides keep so many pixels: much faster.
+
+    Raises:
+        UserError: there is no such file, or it is no whole picture in a known format.
+    """
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder where a picture is needed")
+    if path.suffix.lower() in (".heic", ".heif"):
+        _register_heif(path)
+    try:
+        if path.stat().st_size == 0:
+            raise UserError(f"{path}: is empty")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            Image.init()
+            with Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
+                if least is not None and image.format in ("JPEG", "MPO"):
+                    image.draft(None, (least, least))
+                return _from_cmyk(ImageOps.exif_transpose(image))
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise UserError(f"{path}: more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller first") from None
+    except Image.UnidentifiedImageError:
+        raise UserError(f"{path}: not a picture in a known format") from None
+    except Exception as error:  # Pillow's readers raise anything when a file is broken.
+        raise UserError(f"{path}: cannot be read as a picture: {error}; is it cut short?") from None
+
+
+def has_alpha(image: Image.Image) -> bool:
+    """Whether parts of a picture may be transparent."""
+    return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+
+
+def deep_grey(image: Image.Image) -> np.ndarray:
+    """A picture of one of the modes `DEEP` as float32 [H, W] in 0..1."""
+    grey = np.asarray(image, np.float32)
+    # Pillow gives 16-bit pictures in several modes, some of which do not say how many bits they hold.
+    limit = 65535 if image.mode != "F" or grey.max() > 255 else 255 if grey.max() > 1 else 1
+    return np.clip(grey / limit, 0, 1)
+
+
+def _from_cmyk(image: Image.Image) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    if image.mode != "CMYK" or not profile:
+        return image
+    try:
+        target = ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, io.BytesIO(profile), target, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError):
+        return image  # A damaged profile: the plain formula will do.
+    if converted is None:
+        return image
+    converted.info.pop("icc_profile", None)
+    return converted
+
+
+def _register_heif(path: Path) -> None:
+    try:
+        import pillow_heif  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise UserError(f"{path}: HEIC needs a plugin: pip install 'jaxgan[heic]'") from None
+    pillow_heif.register_heif_opener()
