@@ -29,6 +29,7 @@ from jaxgan.recording import Recorder
 
 CAPACITY = 256  # Steps a dispatch at the most: room for the metrics, and for
 CAPACITY_BYTES = 2**24  # what travels to the device.
+FEW = 100  # Pictures: with fewer, one has to be warned.
 DISPATCH_SECONDS = 0.5  # Aim for the length of a dispatch: short enough for a lively screen and a prompt stop.
 
 
@@ -82,6 +83,11 @@ def train(
         runs.check_config(run, config)
         source = build.source(config, placement.part)
         runs.check_data(run, source)
+        if 0 < source.count < FEW:
+            console.print(
+                f"note: only {source.count} pictures: the generator may learn them by heart; look at neighbours.png",
+                soft_wrap=True,
+            )
         game = build.game(config, source.shape, source.classes, placement.axis)
         key = parallel.key(placement, config.seed)
         job = _Job(config, run, placement, game, source, key, profile, console)

@@ -58,7 +58,7 @@ def broken(**changes):
         (broken(batch_size="many"), r"batch_size: .* integer.* \(it is 'many'\)"),
         (broken(ema_decay=1.0), r"ema_decay: input should be less than 1 \(it is 1.0\)"),
         (broken(generator={"kind": "gpt"}), r"generator: .*'gpt'.*'mlp', 'dcgan'"),
-        (broken(data="cifar"), r"data: input should be 'mnist', 'stacked_mnist', 'ring' or 'grid' \(it is 'cifar'\)"),
+        (broken(size=32), r"vary, size: mnist has pictures of one size"),
         ("{", r"^run/config.json: not a config: invalid JSON"),
         ("[]", r"^run/config.json: not a config"),
     ],
@@ -84,8 +84,17 @@ def test_shipped_configs_load_and_say_how_to_run_them(name):
     assert loaded == name
     assert cfg.names()[name].endswith(".")
     assert f"jaxgan train {name}" in (cfg.folder() / f"{name}.py").read_text()
+    if not config.data:
+        with pytest.raises(UserError, match="say which pictures: --data FOLDER"):
+            build.source(config)
+        return
     source = build.source(config)
     assert build.game(config, source.shape, source.classes).latent_size == config.latent_size
+
+
+def test_unknown_data_are_refused_with_what_there_is():
+    with pytest.raises(UserError, match=r"^data: mnits: no such folder.*; did you mean mnist\?"):
+        build.source(cfg.Config(data="mnits"))
 
 
 def test_loading_from_a_file(tmp_path):

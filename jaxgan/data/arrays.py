@@ -1,6 +1,7 @@
 """Pictures in memory: NumPy arrays, .npz files, and anything with a length and items."""
 
 import hashlib
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,8 @@ def load_npz(path: Path, conditional: bool) -> tuple[np.ndarray, np.ndarray | No
         UserError: names the file, and the array that is missing or of the wrong kind.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        data = path.read_bytes()
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             found: dict[str, np.ndarray] = {}
             for kind, names in (
                 ("image", ("image", "images", "x", "x_train", "arr_0")),
@@ -73,7 +75,7 @@ def load_npz(path: Path, conditional: bool) -> tuple[np.ndarray, np.ndarray | No
                 if name is not None and (kind == "image" or conditional):
                     found[kind] = arrays[name]
             named = ", ".join(arrays)
-        identity = hashlib.sha256(path.read_bytes()).hexdigest()
+        identity = hashlib.sha256(data).hexdigest()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jaxgan import cache
+from jaxgan.config import SHIPPED, nearest
 from jaxgan.data import arrays, records
 from jaxgan.data import folder as folders
 from jaxgan.data.source import Pictures
@@ -73,7 +74,7 @@ def open_pictures(
         pictures = records.PictureSet(out, conditional)
     else:
         raise UserError(
-            f"data: {data}: no such folder, set, .npz file or tfds:NAME, nor one of mnist, stacked_mnist, ring, grid"
+            f"data: {data}: no such folder, set, .npz file, tfds:NAME, or shipped data{nearest(data, SHIPPED)}"
         )
     height, width, _ = pictures.shape
     if height != width:

@@ -17,6 +17,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -256,7 +257,7 @@ def _run(jobs: list[tuple[Any, ...]], workers: int) -> Iterator[dict[str, Any]]:
         return
     # Not forked: JAX has threads.
     spawn = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, spawn, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+    with concurrent.futures.ProcessPoolExecutor(workers, spawn, _begin_worker) as pool:
         futures = [pool.submit(convert_part, *job) for job in jobs]
         try:
             for future in concurrent.futures.as_completed(futures):
@@ -269,6 +270,19 @@ def _run(jobs: list[tuple[Any, ...]], workers: int) -> Iterator[dict[str, Any]]:
                     f"{folder}: a process that converts pictures has died (out of memory?); the same command goes on"
                 ) from None
             raise
+
+
+def _begin_worker() -> None:
+    """Leaves Ctrl-C to the parent, and ends when the parent is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def convert_part(folder: Path, out: Path, index: int, files: list[str], settings: folders.Settings) -> dict[str, Any]:

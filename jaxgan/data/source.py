@@ -11,6 +11,7 @@ source has no state to save: training resumes at any step with the batches that 
 
 import dataclasses
 import functools
+import math
 import os
 from collections.abc import Iterator
 from typing import Any, Protocol, Self
@@ -21,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 _AHEAD = 2**26  # Bytes of items to fetch ahead.
-_BLOCK = 1000  # Examples at a time when all are looked at.
+_BLOCK = 2**25  # Bytes at a time when all are looked at.
 
 
 class Source(Protocol):
@@ -31,6 +32,7 @@ class Source(Protocol):
         resident: pytree of arrays that stay on the device, given to `batch` at every step.
         shape: shape of one image (height, width, channels), or of one point (2,).
         classes: number of labels; 0 where batches have none.
+        count: number of examples; 0 where they are made up.
         identity: a text that differs when the data do.
         streams: whether items are read from somewhere, and so worth fetching ahead.
     """
@@ -41,6 +43,8 @@ class Source(Protocol):
     def shape(self) -> tuple[int, ...]: ...
     @property
     def classes(self) -> int: ...
+    @property
+    def count(self) -> int: ...
     @property
     def identity(self) -> str: ...
     @property
@@ -141,7 +145,12 @@ class ArraySource:
         return dataclasses.replace(self, **fields)
 
     def blocks(self) -> Iterator[np.ndarray]:
-        return (self.images[begin : begin + _BLOCK] for begin in range(0, len(self.images), _BLOCK))
+        return (self.images[begin:end] for begin, end in _ranges(self.count, self.images[:1].nbytes))
+
+    @property
+    def count(self) -> int:
+        """Number of examples."""
+        return len(self.images)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -196,9 +205,13 @@ class StreamSource:
         return dataclasses.replace(self, **fields)
 
     def blocks(self) -> Iterator[np.ndarray]:
-        count = len(self.pictures)
-        for begin in range(0, count, _BLOCK):
-            yield self.pictures.read(np.arange(begin, min(begin + _BLOCK, count)))["image"]
+        for begin, end in _ranges(self.count, math.prod(self.shape)):
+            yield self.pictures.read(np.arange(begin, end))["image"]
+
+    @property
+    def count(self) -> int:
+        """Number of pictures."""
+        return len(self.pictures)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -234,6 +247,10 @@ class VariedSource:
     @property
     def identity(self) -> str:
         return self.source.identity
+
+    @property
+    def count(self) -> int:
+        return self.source.count
 
     @property
     def streams(self) -> bool:
@@ -314,6 +331,12 @@ def fetched(source: Source, begin: int, end: int) -> Iterator[Any]:
 def item_bytes(source: Source) -> int:
     """How much travels for a step."""
     return sum(leaf.nbytes for leaf in jax.tree.leaves(source[0]))
+
+
+def _ranges(count: int, size: int) -> list[tuple[int, int]]:
+    """Splits so many examples of so many bytes into blocks."""
+    block = max(1, min(1000, _BLOCK // size))
+    return [(begin, min(begin + block, count)) for begin in range(0, count, block)]
 
 
 @functools.lru_cache(maxsize=64)  # Those of a whole sweep.

@@ -30,6 +30,7 @@ class StackedMNIST:
     seed: int
     part: int = 0
     parts: int = 1
+    count = 0  # Made up.
     identity = "stacked_mnist"
     streams = False
 

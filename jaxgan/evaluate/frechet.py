@@ -15,13 +15,15 @@ from jaxgan.style import vgg, weights
 
 _LAYER = "relu5_3"
 _BATCH = 50
+_LEAST = 32  # Pixels a side: four poolings leave 2 of them.
 
 
 def features(pictures: Iterable[np.ndarray]) -> np.ndarray:
     """Features of pictures: VGG16's relu5_3, averaged over positions.
 
     Args:
-        pictures: uint8 [n, H, W, C] at a time; grey ones are taken as colours, transparent ones lie on white.
+        pictures: uint8 [n, H, W, C] at a time; grey ones are taken as colours, transparent ones lie on white, those of
+            fewer than 32 pixels a side are enlarged to that.
 
     Returns:
         float32 [N, 512].
@@ -56,4 +58,6 @@ def _features(network: vgg.Network, pictures: jax.Array) -> jax.Array:
     if x.shape[-1] == 4:
         x = x[..., :3] * x[..., 3:] + 1 - x[..., 3:]
     x = jnp.broadcast_to(x, (*x.shape[:3], 3))
+    if min(x.shape[1:3]) < _LEAST:
+        x = jax.image.resize(x, (len(x), _LEAST, _LEAST, 3), "linear")
     return jnp.mean(network.features(x, [_LAYER])[_LAYER], axis=(1, 2))

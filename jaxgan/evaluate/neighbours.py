@@ -57,7 +57,7 @@ def nearest(samples: np.ndarray, blocks: Iterable[np.ndarray], count: int = 3) -
     for block in blocks:
         begins = first is None
         if first is None:
-            first = block[:_TYPICAL]
+            first = block[:_TYPICAL]  # As many as a block has.
             queries = np.concatenate([samples, first])
             small = _shrink(queries)
             best = np.full((len(queries), count), np.inf, np.float32)

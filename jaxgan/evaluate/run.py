@@ -1,12 +1,13 @@
 """A run's samples, measured against its data."""
 
 import dataclasses
-import itertools
+from collections.abc import Iterator
 
 import jax
 import numpy as np
 
 from jaxgan import build, sampling
+from jaxgan.data import Source
 from jaxgan.errors import UserError
 from jaxgan.evaluate import frechet, neighbours
 from jaxgan.monitor import images
@@ -43,16 +44,28 @@ def judge(trained: Trained, count: int, seed: int) -> Judgement:
         UserError: the data are not pictures, or cannot be found.
     """
     source = build.source(trained.config)
-    real = list(itertools.islice(source.blocks(), 100))
-    if not real or real[0].ndim != 4:
+    if not source.count or len(trained.shape) != 3:
         raise UserError(f"{trained.config.data}: has no pictures to compare with; see `jaxgan modes`")
-    pictures = np.concatenate(real)
-    count = min(count, len(pictures) // 2)
-    chosen = np.random.default_rng(seed).permutation(len(pictures))[: 2 * count]
+    count = min(count, source.count // 2)
+    chosen = np.random.default_rng(seed).permutation(source.count)[: 2 * count]
+    one, other = (_features(source, np.sort(half)) for half in (chosen[:count], chosen[count:]))
     latent = latents(jax.random.key(seed), count, trained.game.latent_size)
     label = np.arange(count, dtype=np.int32) % trained.classes if trained.classes else None
     samples = sampling.outputs(trained.game, trained.state.ema, latent, label)
-    one, other = frechet.features([pictures[chosen[:count]]]), frechet.features([pictures[chosen[count:]]])
     made = frechet.features([images.to_uint8(samples)])
     near = neighbours.judge(samples, source.blocks())
     return Judgement(count, frechet.distance(made, one), frechet.distance(other, one), near)
+
+
+def _features(source: Source, chosen: np.ndarray) -> np.ndarray:
+    """Features of the examples with these numbers, which are in order."""
+
+    def blocks() -> Iterator[np.ndarray]:
+        begin = 0
+        for block in source.blocks():
+            here = chosen[np.searchsorted(chosen, begin) : np.searchsorted(chosen, begin + len(block))]
+            if len(here):
+                yield block[here - begin]
+            begin += len(block)
+
+    return frechet.features(blocks())
