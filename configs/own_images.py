@@ -10,7 +10,7 @@ from jaxgan.config import Config, DCGANDiscriminator, DCGANGenerator
 config = Config(
     data="",
     size=64,
-    vary=("flip",),
+    vary_real=("flip",),
     generator=DCGANGenerator(width=32),
     discriminator=DCGANDiscriminator(width=32),
     augment=("colour", "translation", "cutout"),

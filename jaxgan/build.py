@@ -44,7 +44,7 @@ def _own(config: cfg.Config, batch_size: int, part: tuple[int, int]) -> Source:
     if not config.data:
         raise UserError("data: say which pictures: --data FOLDER (or a set, an .npz file, tfds:NAME)")
     pictures = own.open_pictures(
-        config.data, config.size, config.conditional, config.split, config.data_dir, "crop" in config.vary
+        config.data, config.size, config.conditional, config.split, config.data_dir, "crop" in config.vary_real
     )
     if len(pictures) < batch_size:
         raise UserError(
@@ -67,9 +67,9 @@ def _own(config: cfg.Config, batch_size: int, part: tuple[int, int]) -> Source:
             pictures.identity,
             pictures.classes,
         )
-    if not config.vary:
+    if not config.vary_real:
         return source
-    return VariedSource(source, config.vary, config.size or pictures.shape[0] * 8 // 9)
+    return VariedSource(source, config.vary_real, config.size or pictures.shape[0] * 8 // 9)
 
 
 def game(config: cfg.Config, shape: tuple[int, ...], classes: int, axis: str | None = None) -> Game:

@@ -125,7 +125,7 @@ def _sweep(arguments: list[str]) -> None:
     target, config, out = _target("sweep", arguments)
     default = Sweep(target, config, out=None if out is None else Path(f"{out}_sweep"))
     options = _parse(Sweep, "jaxgan sweep", arguments, default=default)
-    config = cfg.validate(options.config, "command line")
+    config = _placed(cfg.validate(options.config, "command line"))
     if options.seeds < 1:
         raise UserError(f"--seeds must be at least 1, not {options.seeds}")
     vary = dict(_varied(text) for text in options.vary)
@@ -169,7 +169,7 @@ def _target(command: str, arguments: list[str]) -> tuple[str, cfg.Config, Path |
 def _train(arguments: list[str]) -> None:
     target, config, out = _target("train", arguments)
     options = _parse(Train, "jaxgan train", arguments, default=Train(target, config, out))
-    config = cfg.validate(options.config, "command line")
+    config = _placed(cfg.validate(options.config, "command line"))
     assert options.out is not None
     profile = _steps(options.profile)
     if options.dry_run:
@@ -183,6 +183,14 @@ def _train(arguments: list[str]) -> None:
     placement = parallel.place(options.parallel, options.shard_model)
     if not train(config, options.out, options.quiet, placement, profile):
         sys.exit(STOPPED)
+
+
+def _placed(config: cfg.Config) -> cfg.Config:
+    """The config with the whole path of its data, where they are files: a run goes on wherever it is called from."""
+    path = Path(config.data).expanduser()
+    if not config.data or config.data in cfg.SHIPPED or not path.exists():
+        return config
+    return dataclasses.replace(config, data=str(path.absolute()))
 
 
 def _steps(text: str | None) -> tuple[int, int] | None:

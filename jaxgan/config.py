@@ -126,8 +126,8 @@ class Config:
     """Which part of a set of TensorFlow Datasets, such as train[:80%]."""
     size: PositiveInt | None = None
     """Side of the pictures, pixels: what those of a folder are brought to (64 if not given), or those of TensorFlow
-    Datasets; with vary crop what is cut out of them."""
-    vary: tuple[Literal["flip", "crop", "colour"], ...] = ()
+    Datasets; with vary_real crop what is cut out of them."""
+    vary_real: tuple[Literal["flip", "crop", "colour"], ...] = ()
     """Vary real pictures each time they are used: mirror every second one, cut out a square a little smaller than they
     are, change colours a little. Samples will vary so, too."""
     stream: bool | None = None
@@ -278,12 +278,15 @@ def _agreeing(config: Config, where: str) -> Config:
         "MLPDiscriminator": points and "dcgan" in (config.generator.kind, config.discriminator.kind),
         "augment, consistency: need images, and this data is points": points and (config.augment or config.consistency),
         f"conditional: {config.data} has no labels": config.conditional and config.data in SHIPPED[1:],
-        f"vary, size: {config.data} has pictures of one size, which stay as they are": config.data in SHIPPED
-        and (config.vary or config.size),
+        f"vary_real, size: {config.data} has pictures of one size, which stay as they are": config.data in SHIPPED
+        and (config.vary_real or config.size),
         "pack: does not go with conditional": config.pack > 1 and config.conditional,
         f"batch_size: {config.batch_size} is not a multiple of pack x discriminator.minibatch_stddev, {unit}": (
             config.batch_size % unit
         ),
+        "patience: needs to know what is better; set best": config.patience and not config.best,
+        f"best: {config.data} has no modes to count; take diversity/coverage": config.best.startswith("modes/")
+        and config.data not in SHIPPED[1:],
         "ada_target: names no augmentation to adapt; set augment": config.ada_target is not None and not config.augment,
     }
     for message, found in wrong.items():

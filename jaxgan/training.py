@@ -270,7 +270,8 @@ def _loop(
             progress.update(step, last, recorder.diagnosis.state if recorder else "")
             with jax.transfer_guard("allow"):
                 if step % config.sample_every == 0 or step == config.steps:
-                    variables = parallel.local(place, (state.ema, state.discriminator.variables))
+                    drawn = state.discriminator.variables if len(source.shape) == 1 else {}  # Only of points.
+                    variables = parallel.local(place, (state.ema, drawn))
                     if recorder:
                         recorder.look(step, *variables)
                         progress.milestone(step, last, recorder.diagnosis.state)

@@ -115,7 +115,7 @@ def test_a_run_is_the_same_streamed_or_resident_stopped_or_not(kind, kinds, tmp_
     """Stopped at step 5 or 7 of 12, in the middle of an epoch of 7.3 or 8.1 steps."""
     outcomes = []
     for stream in (True, False):
-        config = config_of(kinds[kind], conditional=True, vary=("flip", "colour"), stream=stream)
+        config = config_of(kinds[kind], conditional=True, vary_real=("flip", "colour"), stream=stream)
         for steps in ((12,), (5, 12)) if stream else ((7, 12),):
             run = tmp_path / f"{stream} {steps}"
             for end in steps:
@@ -129,7 +129,7 @@ def test_a_run_is_the_same_streamed_or_resident_stopped_or_not(kind, kinds, tmp_
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("stream", [True, False])
 def test_any_number_of_processes_feeds_the_same_batches(kind, stream, kinds):
-    config = config_of(kinds[kind], conditional=True, vary=("flip", "crop"), stream=stream)
+    config = config_of(kinds[kind], conditional=True, vary_real=("flip", "crop"), stream=stream)
     if kind == "folder":
         config = dataclasses.replace(config, size=7)
     whole = build.source(config)
