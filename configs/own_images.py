@@ -2,8 +2,8 @@
 
 jaxgan train own_images --data FOLDER
 
-With 3,786 emoji, after 12,271 steps (half an hour on 2 CPU cores that tests used too): faces, couples, figures and flags
-with ragged edges; Frechet distance 74.7 in VGG16's features (the data's own halves 5.4); no copies.
+With 3,786 emoji, after 12,271 steps (half an hour on 2 CPU cores that tests used too): faces, couples, figures, flags,
+all with ragged edges; Frechet distance 74.7 in VGG16's features (the data's own halves 5.4); no copies.
 
 FOLDER is searched for pictures of any kind, sub-folders too. They are converted once; what cannot be used is listed.
 """
