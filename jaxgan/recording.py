@@ -76,7 +76,6 @@ class Recorder:
         line: dict[str, Any] = {f"diversity/{name}": float(value) for name, value in compared.items()}
         if step == config.steps and not self._points and (near := neighbours.judge(samples, self._source.blocks())):
             self.nearest = near
-            line["neighbours/ratio"] = near.ratio
             images.save(self._run / "neighbours.png", near.sheet)
         if config.data == "stacked_mnist" and step == config.steps:
             line |= modes.metrics(modes.judge_run(config, game, ema, modes.STACKED_SAMPLES))

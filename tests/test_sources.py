@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import io
-import json
 import shutil
 import types
 import warnings
@@ -355,8 +354,6 @@ def test_evaluate_a_run(kinds, tmp_path, capsys):
     training.train(config_of(kinds["set"]), run, quiet=True)
     with Image.open(run / "neighbours.png") as sheet:
         assert sheet.height > sheet.width
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert lines[-1]["neighbours/ratio"] > 0
     cli.main(["evaluate", str(run), "--count", "40"])
     shown = capsys.readouterr().out
     assert "step 12, 40 samples, as many real pictures" in shown

@@ -293,6 +293,7 @@ def test_saved_states_survive_donation(unbroken, key):
             saver.save(state)
             state, _ = compiled(state, source.resident, training.gather_items(source, step, 1), jnp.int32(1), key)
     runs.write_config(run, config)
+    runs.check_data(run, source)
     for step in reversed(range(10)):
         assert cli.digest(runs.read(run).state) == expected[step]
         shutil.rmtree(checkpoint.folder(run) / str(step))
