@@ -298,8 +298,10 @@ def test_a_set_is_brought_up_to_date_and_kept_from_mistakes(photos, tmp_path):
         records.make(photos, out, Settings(size=7, fit="pad"))
     with pytest.raises(UserError, match=r"set: was made from .*photos; choose another --out"):
         records.make(photos / "cats", out, SIX)
-    with pytest.raises(UserError, match=r"photos: exists, and is no set of pictures"):
-        records.make(photos, photos, SIX)
+    with pytest.raises(UserError, match=r"dogs: exists, and is no set of pictures"):
+        records.make(photos / "cats", photos / "dogs", SIX)
+    with pytest.raises(UserError, match=r"set: lies in the folder of pictures itself"):
+        records.make(photos, photos / "set", SIX)
     assert (photos / "dogs" / "000.png").is_file()
 
 

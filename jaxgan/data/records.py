@@ -190,6 +190,8 @@ def make(
         UserError: no picture in the folder can be used, or `out` holds something else.
     """
     settings = folders.check_settings(settings)
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{out}: lies in the folder of pictures itself; choose another --out")
     files = folders.listing(folder)
     if settings.labels:
         outside = [file for file in files if "/" not in file]
