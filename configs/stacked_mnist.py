@@ -4,7 +4,7 @@ jaxgan train stacked_mnist
 jaxgan modes runs/stacked_mnist
 
 All 1000 modes, reverse KL .038 at 26,000 samples (one seed; an exact sampler .024; PacGAN's paper .06 after 100,000
-steps). 45 steps a second on 2 CPU cores: a quarter of an hour.
+steps). 32 to 45 steps a second on 2 CPU cores.
 """
 
 from jaxgan.config import Config, DCGANDiscriminator, DCGANGenerator

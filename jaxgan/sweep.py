@@ -26,6 +26,7 @@ from jaxgan import build, checkpoint, parallel, train_step, training
 from jaxgan import config as cfg
 from jaxgan import run as runs
 from jaxgan.data import Source
+from jaxgan.data.source import fetched
 from jaxgan.errors import NonFiniteError
 from jaxgan.monitor import metrics, summary
 from jaxgan.monitor.progress import TrainingProgress
@@ -223,7 +224,7 @@ class Program:
 
     def run(self, state: Any, step: int, count: int) -> tuple[Any, train_step.Metrics]:
         """Runs `count` steps from `step` on; metrics are arrays [members, room] of which `count` are filled."""
-        each = [training.gather_items(source, step, count) for source in self.sources]
+        each = [training.stack_items(fetched(own, step, step + count), count, self.room) for own in self.sources]
         items = jax.tree.map(lambda *arrays: np.stack(arrays), *each)
         return self._loop(state, self._values, self._seeds, items, self._resident, jnp.int32(count))
 

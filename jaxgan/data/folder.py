@@ -15,6 +15,7 @@ from jaxgan import pictures
 from jaxgan.errors import UserError
 
 MODES = {"rgb": "RGB", "grey": "L", "rgba": "RGBA"}
+"""Pillow's modes of 8 bits: a letter a channel."""
 
 
 @pydantic.with_config(pydantic.ConfigDict(extra="forbid"))

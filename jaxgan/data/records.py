@@ -297,7 +297,7 @@ def convert_part(folder: Path, out: Path, index: int, files: list[str], settings
     kept: list[str] = []
     hashes: list[str] = []
     skipped: dict[str, str] = {}
-    total = squares = np.zeros(len(settings.channels if settings.channels != "grey" else "g"))
+    total = squares = np.zeros(len(folders.MODES[settings.channels]))
     writer = ArrayRecordWriter(str(partial), "group_size:1,uncompressed")
     for file in files:
         try:

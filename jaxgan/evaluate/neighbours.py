@@ -61,7 +61,7 @@ def nearest(samples: np.ndarray, blocks: Iterable[np.ndarray], count: int = 3) -
             queries = np.concatenate([samples, first])
             small = _shrink(queries)
             best = np.full((len(queries), count), np.inf, np.float32)
-            found = np.zeros((len(queries), count, *block.shape[1:]), np.uint8)
+            found = np.zeros((len(samples), count, *block.shape[1:]), np.uint8)
         assert best is not None
         assert found is not None
         distance = np.array(_distances(small, _shrink(block)))
@@ -70,13 +70,13 @@ def nearest(samples: np.ndarray, blocks: Iterable[np.ndarray], count: int = 3) -
         together = np.concatenate([best, distance], axis=1)
         chosen = np.argsort(together, axis=1, kind="stable")[:, :count]
         best = np.take_along_axis(together, chosen, axis=1)
-        rows = np.arange(len(queries))[:, None]
-        old = found[rows, np.minimum(chosen, count - 1)]
+        chosen = chosen[: len(samples)]
+        old = found[np.arange(len(samples))[:, None], np.minimum(chosen, count - 1)]
         new = block[np.maximum(chosen - count, 0)]
         found = np.where((chosen < count)[..., None, None, None], old, new)
     if best is None or found is None or not np.isfinite(best[:, 0]).all():
         return None
-    pairs = np.concatenate([samples[:, None], found[: len(samples)]], axis=1)
+    pairs = np.concatenate([samples[:, None], found], axis=1)
     sheet = images.grid(pairs.reshape(-1, *samples.shape[1:]), count + 1)
     return Nearest(sheet, best[: len(samples), 0], float(np.median(best[len(samples) :, 0])))
 

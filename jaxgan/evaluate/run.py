@@ -48,7 +48,8 @@ def judge(trained: Trained, count: int, seed: int) -> Judgement:
         raise UserError(f"{trained.config.data}: has no pictures to compare with; see `jaxgan modes`")
     count = min(count, source.count // 2)
     chosen = np.random.default_rng(seed).permutation(source.count)[: 2 * count]
-    one, other = (_features(source, np.sort(half)) for half in (chosen[:count], chosen[count:]))
+    real = _features(source, np.sort(chosen))[np.argsort(np.argsort(chosen))]  # Read once, then as they were chosen.
+    one, other = real[:count], real[count:]
     latent = latents(jax.random.key(seed), count, trained.game.latent_size)
     label = np.arange(count, dtype=np.int32) % trained.classes if trained.classes else None
     samples = sampling.outputs(trained.game, trained.state.ema, latent, label)
