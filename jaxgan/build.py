@@ -1,23 +1,38 @@
 """Builds from a config what it describes: the data source and the game."""
 
 import dataclasses
+import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxgan import augment, losses, parallel
+from jaxgan import augment, growth, losses, parallel
 from jaxgan import config as cfg
 from jaxgan.data import ArraySource, Source, StackedMNIST, StreamSource, VariedSource, load_mnist, mixture
 from jaxgan.errors import UserError
 from jaxgan.game import Game, used
-from jaxgan.models import dcgan, mlp
+from jaxgan.models import biggan, dcgan, mlp, msg, progressive, r3gan, stylegan2
+
+_MODULES: dict[str, Any] = {
+    "mlp": mlp,
+    "dcgan": dcgan,
+    "biggan": biggan,
+    "progressive": progressive,
+    "msg": msg,
+    "stylegan2": stylegan2,
+    "r3gan": r3gan,
+}
+"""By the kinds of configs; each has a Generator and a Discriminator."""
 
 
 def source(config: cfg.Config, part: tuple[int, int] = (0, 1)) -> Source:
-    """The data of an experiment.
+    """The data of an experiment, or of a stage of it (see `growth.at`).
 
     Args:
         config: the experiment.
@@ -72,7 +87,17 @@ def _own(config: cfg.Config, batch_size: int, part: tuple[int, int]) -> Source:
     return VariedSource(source, config.vary_real, config.size or pictures.shape[0] * 8 // 9)
 
 
-def game(config: cfg.Config, shape: tuple[int, ...], classes: int, axis: str | None = None) -> Game:
+def stand_in(config: cfg.Config) -> Source:
+    """Black pictures in place of data that a config leaves to its user: for shapes. 1000 classes if conditional."""
+    size = config.size or 64
+    labels = np.arange(1000, dtype=np.int32) if config.conditional else None
+    images = np.zeros((1000 if config.conditional else 2, size, size, 3), np.uint8)
+    return ArraySource(images, labels, config.batch_size * config.discriminator_updates, config.seed)
+
+
+def game(
+    config: cfg.Config, shape: tuple[int, ...], classes: int, axis: str | None = None, stage: int | None = None
+) -> Game:
     """The game of an experiment.
 
     Args:
@@ -80,34 +105,47 @@ def game(config: cfg.Config, shape: tuple[int, ...], classes: int, axis: str | N
         shape: shape of one image (height, width, channels), or of one point.
         classes: number of labels; 0 if there are none.
         axis: the mapped axis over which batches are split (see `Game.axis`).
+        stage: of progressive growing (see `growth`); the last one if None.
     """
-    dtype = jnp.dtype(config.precision)
-    match config.generator:
-        case cfg.MLPGenerator(widths=widths):
-            generator = mlp.Generator(shape, widths, classes, dtype)
-        case cfg.DCGANGenerator(width=width, upsampling=upsampling):
-            generator = dcgan.Generator(shape[0], shape[2], width, upsampling, classes, dtype, axis)
-    match config.discriminator:
-        case cfg.MLPDiscriminator() as d:
-            discriminator = mlp.Discriminator(
-                d.widths, d.norm, d.dropout, d.minibatch_stddev, d.fourier, d.fourier_scale, classes, dtype, axis
-            )
-        case cfg.DCGANDiscriminator() as d:
-            discriminator = dcgan.Discriminator(
-                d.width, d.downsampling, d.features, d.norm, d.dropout, d.minibatch_stddev, classes, dtype, axis
-            )
+    stages = len(config.grow)
+    stage = stages if stage is None else stage
+    config = growth.at(config, stage)
+    side, halvings = shape[0], stages - stage
+    if stages and dcgan.stages(side)[1] < stages:
+        raise UserError(f"grow: {side} px are {dcgan.stages(side)[1]} doublings of the smallest size, not {stages}")
+    side //= 2**halvings
+    known = {"shape": shape, "size": shape[0], "channels": shape[-1], "side": side}
+    known |= {"classes": classes, "dtype": jnp.dtype(config.precision), "axis": axis}
     same = {field.name for field in dataclasses.fields(Game)} & {field.name for field in dataclasses.fields(config)}
     same -= {"generator", "discriminator", "loss", "augment"}
     return Game(
-        generator,
-        discriminator,
+        _network(_MODULES[config.generator.kind].Generator, config.generator, known),
+        _network(_MODULES[config.discriminator.kind].Discriminator, config.discriminator, known),
         _adam(config.generator),
         _adam(config.discriminator),
+        view=_view(config, side),
         loss=_loss(config, axis),
         augment=tuple(augment.POLICIES[name] for name in config.augment),
         axis=axis,
         **{name: getattr(config, name) for name in same},
     )
+
+
+def _network(module: type[nn.Module], player: cfg.Adam, known: dict[str, Any]) -> nn.Module:
+    """A network: its attributes are the config's fields of the same names, and what is known of the experiment."""
+    names = {field.name for field in dataclasses.fields(module)}
+    chosen = {field.name: getattr(player, field.name) for field in dataclasses.fields(player)}
+    return module(**{name: value for name, value in (chosen | known).items() if name in names})
+
+
+def _view(config: cfg.Config, side: int) -> Callable[[Any, jax.Array], Any] | None:
+    match config.generator.kind:
+        case "msg":
+            return lambda image, alpha: msg.pyramid(image)
+        case "progressive":
+            return functools.partial(progressive.shrunk, side)
+        case _:
+            return None
 
 
 def _loss(config: cfg.Config, axis: str | None) -> losses.Loss:
@@ -124,15 +162,27 @@ def _loss(config: cfg.Config, axis: str | None) -> losses.Loss:
 
 
 def _adam(player: cfg.Adam) -> optax.GradientTransformation:
-    rate = player.learning_rate
-    if player.decay_steps:
-        rate = optax.cosine_decay_schedule(rate, player.decay_steps)
-    parts: list[optax.GradientTransformation] = [optax.adam(rate, player.beta1, player.beta2)]
+    rate, beta2, steps = player.learning_rate, player.beta2, player.decay_steps
+    adam = optax.adam
+    if steps:
+        rate = _falling(rate, player.final_learning_rate, steps)
+    if player.final_beta2 is not None:
+        beta2 = _falling(beta2, player.final_beta2, steps)
+        adam = optax.inject_hyperparams(optax.adam)  # Optax knows schedules of the rate only.
+    parts: list[Any] = [adam(rate, player.beta1, beta2)]  # pyright: ignore[reportArgumentType]
     if used(player.clip_gradient):
         parts.insert(0, optax.clip_by_global_norm(player.clip_gradient))
-    if isinstance(player, cfg.MLPDiscriminator | cfg.DCGANDiscriminator) and used(player.clip_weights):
-        parts.append(_clip_weights(player.clip_weights))
+    if used(limit := getattr(player, "clip_weights", 0)):
+        parts.append(_clip_weights(limit))
     return optax.chain(*parts) if len(parts) > 1 else parts[0]
+
+
+def _falling(begin: float, end: float, steps: int) -> optax.Schedule:
+    """From one value to another by half a cosine."""
+    if end == 0:
+        return optax.cosine_decay_schedule(begin, steps)
+    share = optax.cosine_decay_schedule(1.0, steps)
+    return lambda count: end + (begin - end) * share(count)
 
 
 def _clip_weights(limit: float) -> optax.GradientTransformation:

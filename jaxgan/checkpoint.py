@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -51,13 +51,15 @@ def steps(run: Path, best: bool = False) -> list[int]:
     return sorted(int(path.name) for path in folder(run, best).iterdir() if path.name.isdecimal())
 
 
-def restore(run: Path, config: cfg.Config, abstract: TrainState, best: bool = False) -> Restored | None:
+def restore(
+    run: Path, config: cfg.Config, abstract: Callable[[int], TrainState], best: bool = False
+) -> Restored | None:
     """Restores the newest readable checkpoint of a run, or the best one. Writes nothing.
 
     Args:
         run: the run's directory.
         config: the config that the run must have been made by.
-        abstract: shapes, dtypes and shardings of the state.
+        abstract: from a step to shapes, dtypes and shardings of its state.
         best: that of `open_best`.
 
     Returns:
@@ -69,7 +71,7 @@ def restore(run: Path, config: cfg.Config, abstract: TrainState, best: bool = Fa
     unreadable: list[Path] = []
     for step in reversed(steps(run, best)):
         path = folder(run, best) / str(step)
-        loaded = _load(path, config, abstract)
+        loaded = _load(path, config, abstract(step))
         if loaded is None:
             unreadable.append(path)
         else:

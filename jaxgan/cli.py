@@ -1,4 +1,4 @@
-"""The command line: `jaxgan train|sweep|sample|interpolate|evaluate|modes|show|configs|data|style`."""
+"""The command line: `jaxgan train|sweep|sample|interpolate|mix|project|directions|evaluate|modes|show|...`."""
 
 import contextlib
 import dataclasses
@@ -19,6 +19,7 @@ from jaxgan import config as cfg
 from jaxgan.data.command import Make
 from jaxgan.data.command import Show as ShowSet
 from jaxgan.errors import JaxganError, UserError
+from jaxgan.latent.command import Directions, Mix, Project
 from jaxgan.style.command import Style
 
 if TYPE_CHECKING:  # JAX takes a second to import; what needs it imports it, and --help stays quick.
@@ -384,6 +385,9 @@ class Configs:
 _COMMANDS: dict[str, Callable[..., Any]] = {
     "sample": Sample,
     "interpolate": Interpolate,
+    "mix": Mix,
+    "project": Project,
+    "directions": Directions,
     "evaluate": Evaluate,
     "modes": Modes,
     "show": Show,
@@ -482,7 +486,7 @@ def _dry_run(config: cfg.Config) -> None:
 
     from jaxgan import build, parallel, run, train_step
 
-    source = build.source(config)
+    source = build.source(config) if config.data else build.stand_in(config)
     game = build.game(config, source.shape, source.classes)
     placement = parallel.place(devices=jax.devices()[:1])
     state = run.abstract_state(config, game, source.shape, source.classes, placement)

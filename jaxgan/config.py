@@ -8,8 +8,10 @@ import ast
 import dataclasses
 import difflib
 import functools
+import itertools
 import json
 import runpy
+import typing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,11 +33,15 @@ class Adam:
     learning_rate: pydantic.PositiveFloat = 2e-4
     """Step size. The two players' may differ: two time scales (arXiv 1706.08500)."""
     decay_steps: NonNegativeInt = 0
-    """Steps in which the step size falls to zero, by a cosine; 0 keeps it."""
+    """Steps in which the step size falls, by a cosine; 0 keeps it."""
+    final_learning_rate: pydantic.NonNegativeFloat = 0.0
+    """What it falls to."""
     beta1: Rate = 0.5
     """Decay of the average of gradients."""
     beta2: Rate = 0.999
     """Decay of the average of squared gradients."""
+    final_beta2: Rate | None = None
+    """What that becomes in decay_steps, by a cosine; stays if not given."""
     clip_gradient: pydantic.NonNegativeFloat = 0.0
     """Shorten gradients that are longer than this, over all parameters; 0 for none."""
 
@@ -109,12 +115,166 @@ class DCGANDiscriminator(_Discriminator):
 
 @_no_others
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class _Wide(Adam):
+    width: PositiveInt = 16
+    """Features at the full size; each smaller feature map has twice as many."""
+    max_width: PositiveInt = 512
+    """But at most so many."""
+
+
+@_no_others
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _WideDiscriminator(_Discriminator, _Wide):
+    minibatch_stddev: NonNegativeInt = 4
+    """Tell the discriminator how much so many examples differ (arXiv 1710.10196); 0 for none."""
+
+
+@_no_others
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProgressiveGenerator(_Wide):
+    """Generator of progressive growing (arXiv 1710.10196); see grow."""
+
+    kind: tyro.conf.Suppress[Literal["progressive"]] = "progressive"
+
+
+@_no_others
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProgressiveDiscriminator(_WideDiscriminator):
+    """Discriminator of progressive growing."""
+
+    kind: tyro.conf.Suppress[Literal["progressive"]] = "progressive"
+
+
+@_no_others
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MSGGenerator(_Wide):
+    """Generator of a pyramid of pictures (MSG-GAN, arXiv 1903.06048)."""
+
+    kind: tyro.conf.Suppress[Literal["msg"]] = "msg"
+
+
+@_no_others
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MSGDiscriminator(_WideDiscriminator):
+    """Discriminator of a pyramid of pictures."""
+
+    kind: tyro.conf.Suppress[Literal["msg"]] = "msg"
+    combine: Literal["simple", "lin_cat", "cat_lin"] = "simple"
+    """How a smaller picture joins the features of its size: appended; as features of it, appended; or appended and all
+    mixed."""
+
+
+@_no_others
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StyleGAN2Generator(_Wide):
+    """Style-based generator (arXiv 1912.04958)."""
+
+    kind: tyro.conf.Suppress[Literal["stylegan2"]] = "stylegan2"
+    width: PositiveInt = 32
+    """Features at the full size; each smaller feature map has twice as many."""
+    style_size: PositiveInt = 512
+    """Length of a style."""
+    mapping_layers: PositiveInt = 8
+    """Layers that make styles of latents."""
+    style_mixing: Annotated[float, Field(ge=0, le=1)] = 0.9
+    """Share of samples, in training, whose finer layers get the style of another latent."""
+
+
+@_no_others
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StyleGAN2Discriminator(_WideDiscriminator):
+    """Residual discriminator of StyleGAN2."""
+
+    kind: tyro.conf.Suppress[Literal["stylegan2"]] = "stylegan2"
+    width: PositiveInt = 32
+    """Features at the full size; each smaller feature map has twice as many."""
+
+
+@_no_others
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _R3GAN(_Wide):
+    width: PositiveInt = 96
+    """Features at the full size; each smaller feature map has twice as many."""
+    max_width: PositiveInt = 768
+    """But at most so many."""
+    blocks: PositiveInt = 2
+    """Residual blocks at each size."""
+    group_width: NonNegativeInt = 16
+    """Features that a 3x3 convolution sees together; 0 for all of them."""
+    expansion: PositiveInt = 2
+    """A block's inner features, for each outer one."""
+
+
+@_no_others
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class R3GANGenerator(_R3GAN):
+    """Residual generator without normalisation (arXiv 2501.05441)."""
+
+    kind: tyro.conf.Suppress[Literal["r3gan"]] = "r3gan"
+
+
+@_no_others
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class R3GANDiscriminator(_R3GAN, _Discriminator):
+    """Residual discriminator without normalisation."""
+
+    kind: tyro.conf.Suppress[Literal["r3gan"]] = "r3gan"
+
+
+@_no_others
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BigGANGenerator(Adam):
+    """Residual generator, conditioned through its batch normalisation (arXiv 1809.11096)."""
+
+    kind: tyro.conf.Suppress[Literal["biggan"]] = "biggan"
+    width: PositiveInt = 64
+    """Features at the full size; each smaller feature map has about twice as many."""
+    attention: NonNegativeInt = 0
+    """Side of the feature map in which every position looks at all others (arXiv 1805.08318); 0 for none."""
+    shared: PositiveInt = 128
+    """Length of a class's vector."""
+
+
+@_no_others
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BigGANDiscriminator(_Discriminator):
+    """Residual discriminator with spectral normalisation (arXiv 1802.05957)."""
+
+    kind: tyro.conf.Suppress[Literal["biggan"]] = "biggan"
+    width: PositiveInt = 64
+    """Features of the first layer; each smaller feature map has about twice as many."""
+    attention: NonNegativeInt = 0
+    """Side of the feature map in which every position looks at all others; 0 for none."""
+
+
+Generator = (
+    MLPGenerator
+    | DCGANGenerator
+    | BigGANGenerator
+    | ProgressiveGenerator
+    | MSGGenerator
+    | StyleGAN2Generator
+    | R3GANGenerator
+)
+Discriminator = (
+    MLPDiscriminator
+    | DCGANDiscriminator
+    | BigGANDiscriminator
+    | ProgressiveDiscriminator
+    | MSGDiscriminator
+    | StyleGAN2Discriminator
+    | R3GANDiscriminator
+)
+
+
+@_no_others
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """An experiment. With a seed it determines every number of the run."""
 
-    generator: Annotated[MLPGenerator | DCGANGenerator, Field(discriminator="kind")] = DCGANGenerator()
+    generator: Annotated[Generator, Field(discriminator="kind")] = DCGANGenerator()
     """The generator and how it learns."""
-    discriminator: Annotated[MLPDiscriminator | DCGANDiscriminator, Field(discriminator="kind")] = DCGANDiscriminator()
+    discriminator: Annotated[Discriminator, Field(discriminator="kind")] = DCGANDiscriminator()
     """The discriminator and how it learns."""
     data: str = "mnist"
     """The data set: mnist, digits; stacked_mnist, three digits as the channels of a picture, 1000 modes; ring or grid,
@@ -171,6 +331,23 @@ class Config:
     """Weight of DRAGAN's penalty: slope 1 around real examples (arXiv 1705.07215; 10 there); 0 for none."""
     penalty_every: PositiveInt = 1
     """Penalise at every so-manieth step only, so many times as strongly: nearly the same for less work."""
+    penalty_decay_steps: NonNegativeInt = 0
+    """Steps in which the weights of R1 and R2 fall, by a cosine; 0 keeps them."""
+    penalty_final: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """To this share of what they were."""
+    path_length: pydantic.NonNegativeFloat = 0.0
+    """Weight of StyleGAN2's penalty on the generator: equal steps of style should change the picture equally (arXiv
+    1912.04958; 2 there); 0 for none."""
+    path_every: PositiveInt = 4
+    """Apply that at every so-manieth step only, so many times as strongly."""
+    grow: tuple[PositiveInt, ...] = ()
+    """Progressive growing: the steps after which the size of pictures doubles, the last time to that of the data."""
+    fade_steps: NonNegativeInt = 0
+    """Steps in which new layers are faded in, each time."""
+    grow_batch_sizes: tuple[PositiveInt, ...] = ()
+    """The batch size at each size, from the smallest on; batch_size at all if not given."""
+    grow_rates: tuple[pydantic.PositiveFloat, ...] = ()
+    """Factor of both learning rates at each size; 1 if not given."""
     consistency: pydantic.NonNegativeFloat = 0.0
     """Weight of consistency regularisation: shifted images get the same logit (arXiv 2002.04724); 0 for none."""
     augment: tuple[Literal["colour", "translation", "cutout", "flip"], ...] = ()
@@ -223,6 +400,7 @@ FREE |= {"data", "data_dir", "stream"}  # Whether the data are the same, a run f
 SHIPPED = ("mnist", "stacked_mnist", "ring", "grid")
 """Data that ship with the package."""
 
+_KINDS = {kind.kind for kind in typing.get_args(Generator)}
 _ADAPTER = pydantic.TypeAdapter(Config)
 
 
@@ -255,7 +433,7 @@ def from_json(text: str, where: str) -> Config:
     except pydantic.ValidationError as error:
         first = error.errors()[0]
     # A union's member is part of pydantic's path ("generator.dcgan.width"); it is not part of ours.
-    path = [str(part) for part in first["loc"] if part not in ("mlp", "dcgan")]
+    path = [str(part) for part in first["loc"] if part not in _KINDS]
     message = f"{first['msg'][0].lower()}{first['msg'][1:]}"
     if first["type"] == "unexpected_keyword_argument":
         message = f"no such field{nearest(path[-1], _field_names())}"
@@ -269,20 +447,39 @@ def _agreeing(config: Config, where: str) -> Config:
     points = config.data in ("ring", "grid")
     unit = config.pack * max(1, config.discriminator.minibatch_stddev)
     targets = ("non_saturating", "minimax", "least_squares")
+    kinds, stages = {config.generator.kind, config.discriminator.kind}, len(config.grow) + 1
     wrong = {
         f"smooth_real: the loss {config.loss} has no targets; take one of {', '.join(targets)}": (
             config.smooth_real or config.smooth_fake
         )
         and config.loss not in targets,
         "generator, discriminator: convolutional networks need images, and this data is points; take MLPGenerator and "
-        "MLPDiscriminator": points and "dcgan" in (config.generator.kind, config.discriminator.kind),
+        "MLPDiscriminator": points and kinds != {"mlp"},
+        "generator, discriminator: of progressive growing and of MSG-GAN go with their own kind only, not "
+        f"{config.generator.kind} with {config.discriminator.kind}": kinds & {"msg", "progressive"} and len(kinds) > 1,
+        "grow: only progressive generators and discriminators grow": config.grow and kinds != {"progressive"},
+        "grow, fade_steps: steps must rise, by fade_steps at least, or a size is never quite there": any(
+            later - earlier < max(1, config.fade_steps) for earlier, later in itertools.pairwise(config.grow)
+        ),
+        f"grow_batch_sizes, grow_rates: need one for each of {stages} sizes": any(
+            values and len(values) != stages for values in (config.grow_batch_sizes, config.grow_rates)
+        ),
+        "decay_steps: does not go with grow, which begins anew at each size; see grow_rates": config.grow
+        and (config.generator.decay_steps or config.discriminator.decay_steps),
+        "final_beta2: needs decay_steps": any(
+            player.final_beta2 is not None and not player.decay_steps
+            for player in (config.generator, config.discriminator)
+        ),
+        f"path_length: needs an even batch_size, not {config.batch_size}": config.path_length and config.batch_size % 2,
+        "path_length: needs a generator with styles, StyleGAN2Generator": config.path_length
+        and config.generator.kind != "stylegan2",
         "augment, consistency: need images, and this data is points": points and (config.augment or config.consistency),
         f"conditional: {config.data} has no labels": config.conditional and config.data in SHIPPED[1:],
         f"vary_real, size: {config.data} has pictures of one size, which stay as they are": config.data in SHIPPED
         and (config.vary_real or config.size),
         "pack: does not go with conditional": config.pack > 1 and config.conditional,
-        f"batch_size: {config.batch_size} is not a multiple of pack x discriminator.minibatch_stddev, {unit}": (
-            config.batch_size % unit
+        f"batch_size: {config.batch_size} is not a multiple of pack x discriminator.minibatch_stddev, {unit}": any(
+            size % unit for size in (config.batch_size, *config.grow_batch_sizes)
         ),
         "patience: needs to know what is better; set best": config.patience and not config.best,
         f"best: {config.data} has no modes to count; take diversity/coverage": config.best.startswith("modes/")
@@ -378,7 +575,7 @@ def nearest(name: str, known: Any) -> str:
 
 
 def _field_names() -> set[str]:
-    kinds = (Config, MLPGenerator, MLPDiscriminator, DCGANGenerator, DCGANDiscriminator)
+    kinds = (Config, *typing.get_args(Generator), *typing.get_args(Discriminator))
     return {field.name for kind in kinds for field in dataclasses.fields(kind)}
 
 

@@ -1,7 +1,7 @@
 """The rules of the game and its state: what `jaxgan.train_step` plays by, and what it remembers."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import jax
@@ -11,24 +11,25 @@ from jaxgan import losses
 from jaxgan.augment import Augment
 
 Batch = Mapping[str, Any]
-"""`{"image": real examples [N, ...], "label": optional int32 [N]}`. "image" may itself be a pytree (a pyramid of
-resolutions); the game never looks inside it."""
+"""`{"image": real examples [N, ...], "label": optional int32 [N]}`. "image", and what `Game.view` makes of it, may be a
+pytree (a pyramid of resolutions); the game never looks inside it."""
 Metrics = dict[str, jax.Array]
 
 
 class Network(Protocol):
     """What the game needs of a network; every Flax Linen module has it.
 
-    A generator is called as `(latent [N, latent_size])` or `(latent, label [N])` and returns images shaped like
-    `batch["image"]`; a discriminator as `(image)` or `(image, label)` and returns logits, [N] or [N, 1]. Called so,
-    they behave as in training; `generate` passes `train=False` to a generator whose behaviour differs then.
+    A generator is called as `(latent [N, latent_size])` or `(latent, label [N])` and returns images shaped like what
+    `Game.view` makes of `batch["image"]`; a discriminator as `(image)` or `(image, label)` and returns logits, [N] or
+    [N, 1]. Called so, they behave as in training; `generate` passes `train=False` to a generator whose behaviour
+    differs then.
     """
 
     def init(self, rngs: Any, *args: Any) -> Any:
         """Returns the variables: a mapping with "params" and perhaps other collections (batch statistics)."""
         ...
 
-    def apply(self, variables: Any, *args: Any, rngs: Any, mutable: Any) -> Any:
+    def apply(self, variables: Any, *args: Any, rngs: Any, mutable: Any, **keywords: Any) -> Any:
         """Returns (output, updated collections among those named by `mutable`)."""
         ...
 
@@ -43,6 +44,8 @@ class Game:
         generator_optimizer: the generator's Optax transformation.
         discriminator_optimizer: the discriminator's.
         latent_size: length of a latent vector; latents are standard normal.
+        view: what of real images is played with, as a function of them and of how far a growing network's newest layers
+            are faded in (`fade_steps`): a pyramid of them, or the images at the size of a stage; None for all of them.
         loss: the two losses, functions of logits.
         noisy_labels: probability that a real and a fake example are exchanged in the discriminator's loss.
         r1: weight gamma of the R1 penalty (`losses.zero_centred` at real examples); 0 for none, as for all weights.
@@ -51,6 +54,11 @@ class Game:
         dragan: weight of DRAGAN's (`losses.one_centred` around real examples).
         penalty_every: apply penalties at every so-manieth step only, so many times as strong (arXiv 1912.04958,
             section 3.1).
+        penalty_decay_steps: steps in which the weights of R1 and R2 fall, by a cosine,
+        penalty_final: to this share of what they were (arXiv 2501.05441, appendix).
+        path_length: weight of the generator's path length penalty (see `paths`); the generator must have styles.
+        path_every: apply that at every so-manieth step only, so many times as strong.
+        fade_steps: steps in which the newest layers of growing networks are faded in; 0 for none.
         consistency: weight of the mean square by which logits change when images are shifted a little (bCR, arXiv
             2002.04724, equation 5).
         augment: what is done to all that the discriminator sees, real and fake, in both updates; see `augment`.
@@ -80,6 +88,7 @@ class Game:
     generator_optimizer: optax.GradientTransformation
     discriminator_optimizer: optax.GradientTransformation
     latent_size: int
+    view: Callable[[Any, jax.Array], Any] | None = None
     loss: losses.Loss = losses.non_saturating
     noisy_labels: float = 0.0
     r1: float = 0.0
@@ -87,6 +96,11 @@ class Game:
     gradient_penalty: float = 0.0
     dragan: float = 0.0
     penalty_every: int = 1
+    penalty_decay_steps: int = 0
+    penalty_final: float = 0.0
+    path_length: float = 0.0
+    path_every: int = 4
+    fade_steps: int = 0
     consistency: float = 0.0
     augment: tuple[Augment, ...] = ()
     augment_probability: float = 1.0
@@ -139,6 +153,7 @@ class TrainState:
         discriminator: the discriminator.
         ema: moving average of the generator's variables (parameters and statistics), for sampling.
         augment: the probability of augmentation, which ADA adapts.
+        path_length: running mean of the generator's path lengths; 0 if they are not regularised.
     """
 
     step: jax.Array
@@ -146,6 +161,7 @@ class TrainState:
     discriminator: Player
     ema: Any
     augment: jax.Array
+    path_length: jax.Array
 
 
 def used(weight: Any) -> bool:

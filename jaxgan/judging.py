@@ -12,9 +12,9 @@ from jaxgan.game import Batch, Game, Network, TrainState, labels, used
 from jaxgan.keys import each, stream
 
 
-def apply(network: Network, params: Any, stats: Any, *inputs: Any, key: jax.Array) -> tuple[Any, Any]:
+def apply(network: Network, params: Any, stats: Any, *inputs: Any, key: jax.Array, **keywords: Any) -> tuple[Any, Any]:
     """Calls a network as in training; returns its output and its updated statistics."""
-    return network.apply({"params": params, **stats}, *inputs, rngs=key, mutable=list(stats))
+    return network.apply({"params": params, **stats}, *inputs, rngs=key, mutable=list(stats), **keywords)
 
 
 def judge(
@@ -32,6 +32,13 @@ def slope(judge: Callable[..., Any], stats: Any, shown: Any) -> Any:
     """The gradient of the sum of the logits for what the discriminator is shown."""
     logits, pullback, _ = judge("discriminator penalised", stats, shown)
     return pullback(jnp.ones_like(logits))[0]
+
+
+def viewed(game: Game, image: Any, stats: Any) -> Any:
+    """What of real images is played with; `stats` are the discriminator's, which know how far a stage is faded in."""
+    if game.view is None:
+        return image
+    return game.view(image, stats["fade"]["alpha"] if "fade" in stats else jnp.ones(()))
 
 
 def shown(game: Game, state: TrainState, image: Any, batch: Batch, key: jax.Array) -> Any:

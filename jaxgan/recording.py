@@ -31,8 +31,8 @@ class Recorder:
     def lines(self) -> list[dict[str, Any]]:
         return self._writer.lines
 
-    def __init__(self, run: Path, config: cfg.Config, game: train_step.Game, source: Source, step: int) -> None:
-        self._run, self._config, self._game = run, config, game
+    def __init__(self, run: Path, config: cfg.Config, source: Source, step: int) -> None:
+        self._run, self._config = run, config
         finished = step >= config.steps
         self._writer = metrics.MetricsWriter(run, step, 1 if finished else config.sample_every)
         self.diagnosis = diagnosis.diagnose(self.lines, config.loss)
@@ -53,15 +53,16 @@ class Recorder:
             if now % self._config.log_every == 0:
                 self._writer.write(now, {name: float(values[index]) for name, values in collected.items()})
 
-    def look(self, step: int, ema: Any, discriminator: Any) -> None:
+    def look(self, game: train_step.Game, step: int, ema: Any, discriminator: Any) -> None:
         """Draws and judges samples: a sheet, a line of measures, a diagnosis.
 
         Args:
+            game: the rules.
             step: the steps done.
             ema: variables of the averaged generator.
             discriminator: variables of the discriminator.
         """
-        config, game = self._config, self._game
+        config = self._config
         if self._reference is None:
             self._reference = _examples(self._source, _COMPARED)
         key = stream(jax.random.key(config.seed), "look")

@@ -24,7 +24,7 @@ import filelock
 import jax
 import jax.numpy as jnp
 
-from jaxgan import build, checkpoint, parallel, train_step
+from jaxgan import build, checkpoint, growth, parallel, train_step
 from jaxgan import config as cfg
 from jaxgan.data import Source
 from jaxgan.errors import UserError
@@ -125,7 +125,7 @@ class Trained:
         config: its config.
         game: its game.
         state: its newest readable state.
-        shape: shape of one image.
+        shape: shape of one image, of the full size.
         classes: number of labels; 0 if not conditional.
         unreadable: newer checkpoints that are damaged.
     """
@@ -147,14 +147,19 @@ def read(run: Path, best: bool = False) -> Trained:
     config = read_config(run)
     data = _read_data(run / "data.json")
     shape, classes = tuple(data["shape"]), data["classes"]
-    game = build.game(config, shape, classes)
     placement = parallel.place(devices=jax.local_devices()[:1])
-    restored = checkpoint.restore(run, config, abstract_state(config, game, shape, classes, placement), best)
+
+    def game(step: int) -> train_step.Game:
+        return build.game(config, shape, classes, stage=growth.stage_of(config, step))
+
+    restored = checkpoint.restore(
+        run, config, lambda step: abstract_state(config, game(step), shape, classes, placement), best
+    )
     if restored is None and best:
         raise UserError(f"{run}: has no best checkpoint; train with --best")
     if restored is None:
         raise UserError(f"{run}: has no checkpoint yet; let it train for {config.checkpoint_every} steps")
-    return Trained(config, game, restored.state, shape, classes, restored.unreadable)
+    return Trained(config, game(int(restored.state.step)), restored.state, shape, classes, restored.unreadable)
 
 
 def initial_state(

@@ -27,7 +27,7 @@ from jaxgan import config as cfg
 from jaxgan import run as runs
 from jaxgan.data import Source
 from jaxgan.data.source import fetched
-from jaxgan.errors import NonFiniteError
+from jaxgan.errors import NonFiniteError, UserError
 from jaxgan.monitor import metrics, summary
 from jaxgan.monitor.progress import TrainingProgress
 from jaxgan.recording import Recorder
@@ -35,6 +35,7 @@ from jaxgan.recording import Recorder
 TRACED = {
     *(f"{player}.{name}" for player in ("generator", "discriminator") for name in ("learning_rate", "beta1", "beta2")),
     *("r1", "r2", "gradient_penalty", "dragan", "consistency", "instance_noise", "noisy_labels", "ema_decay"),
+    "path_length",
 }
 """Fields that may differ within one program."""
 
@@ -86,9 +87,11 @@ def sweep(config: cfg.Config, seeds: int, vary: Mapping[str, Sequence[Any]], out
         Whether all are at the end; False where a signal stopped them before.
 
     Raises:
-        UserError: as `members`, or a directory belongs to another config or another process.
+        UserError: as `members`, the runs grow, or a directory belongs to another config or another process.
     """
     everyone = members(config, seeds, vary, out)
+    if any(member.config.grow for member in everyone):
+        raise UserError("grow: a sweep trains runs of one size together; train those that grow one by one")
     groups: dict[str, list[Member]] = {}
     for member in everyone:
         groups.setdefault(signature(member.config), []).append(member)
@@ -130,7 +133,7 @@ def _train_group(group: list[Member], console: Console, stop: list[int]) -> bool
     # Points, bars and checkpoints as in a single run; a member that fails is left behind, and harms no other.
     with contextlib.ExitStack() as stack:
         recorders = [
-            stack.enter_context(Recorder(member.run, member.config, program.game, own, step))
+            stack.enter_context(Recorder(member.run, member.config, own, step))
             for member, own in zip(group, program.sources, strict=True)
         ]
         savers = [stack.enter_context(checkpoint.open_for_saving(member.run, member.config)) for member in group]
@@ -160,7 +163,7 @@ def _train_group(group: list[Member], console: Console, stop: list[int]) -> bool
             for index in set(range(len(group))) - failed if looks or saves else ():
                 own = program.member(state, index)
                 if looks:
-                    recorders[index].look(step, own.ema, own.discriminator.variables)
+                    recorders[index].look(program.game, step, own.ema, own.discriminator.variables)
                 if saves:
                     recorders[index].flush()
                     savers[index].save(own)
@@ -262,7 +265,7 @@ class Program:
         """Gives each device its share of the members."""
         if self._mesh.size == 1:
             return steps
-        state = train_step.TrainState(P(), *[P("member")] * 4)  # pyright: ignore[reportArgumentType]
+        state = self._alike(P(), P("member"))
         return jax.shard_map(
             steps,
             mesh=self._mesh,
@@ -271,7 +274,12 @@ class Program:
             check_vma=False,
         )
 
-    @staticmethod
-    def _axes() -> Any:
+    def _axes(self) -> Any:
         # The step is the same for all, and stays a scalar, so that a branch on it stays a branch.
-        return train_step.TrainState(None, *[0] * 4)  # pyright: ignore[reportArgumentType]
+        return self._alike(None, 0)
+
+    @staticmethod
+    def _alike(step: Any, rest: Any) -> Any:
+        """A state that holds one thing for the step, and another for each of the other fields."""
+        fields: Any = {field.name: rest for field in dataclasses.fields(train_step.TrainState)}
+        return train_step.TrainState(**fields | {"step": step})

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import optax
 from jax.experimental.shard_alike import shard_alike
 
-from jaxgan import augment, judging, losses
+from jaxgan import augment, judging, losses, paths
 from jaxgan.game import Batch, Game, Metrics, Network, Player, TrainState, batch_size, labels, used
 from jaxgan.keys import each, stream
 
@@ -73,10 +73,16 @@ def init(game: Game, batch: Batch, key: jax.Array) -> TrainState:
         return Player(params, stats, optimizer.init(params), loss, jnp.zeros((), jnp.int32))
 
     generator = player("init generator", game.generator, game.generator_optimizer, latent)
-    probability = jnp.full((), game.augment_probability, jnp.float32)
-    shown = judging.packed(game, batch["image"])
+    shown = judging.packed(game, judging.viewed(game, batch["image"], {}))
     discriminator = player("init discriminator", game.discriminator, game.discriminator_optimizer, shown)
-    return TrainState(jnp.zeros((), jnp.int32), generator, discriminator, generator.variables, probability)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        generator=generator,
+        discriminator=discriminator,
+        ema=generator.variables,
+        augment=jnp.full((), game.augment_probability, jnp.float32),
+        path_length=jnp.zeros((), jnp.float32),
+    )
 
 
 def train_step(game: Game, state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
@@ -98,13 +104,14 @@ def train_step(game: Game, state: TrainState, batch: Batch, key: jax.Array) -> t
         on each), `accuracy_real` and `accuracy_fake` (share on the right side of 1/2) and `separation` (share of pairs
         in which the real example has the larger logit), all before its (last) update, named `discriminator/loss` and
         so on. With skipping, `skipped`: the share of the player's updates left out so far. With ADA,
-        `discriminator/augment`: the probability.
+        `discriminator/augment`: the probability. With path length regularisation, `generator/path_length`.
     """
     key = jax.random.fold_in(key, state.step)
     *earlier, last = _deal(batch, game.discriminator_updates)
     for index, hand in enumerate(earlier):
-        state, _ = _update_discriminator(game, state, _indexed(game, hand), jax.random.fold_in(key, index + 1))
-    last = _indexed(game, last)
+        hand = _prepared(game, state, hand)
+        state, _ = _update_discriminator(game, state, hand, jax.random.fold_in(key, index + 1))
+    last = _prepared(game, state, last)
     # Kept for both updates, unless the batch is dealt into parts because there is no room for the whole.
     generated = None
     if game.accumulate == 1:
@@ -126,7 +133,7 @@ def discriminator_step(game: Game, state: TrainState, batch: Batch, key: jax.Arr
 
     Args and returns as for `train_step`; the metrics are the discriminator's.
     """
-    return _update_discriminator(game, state, _indexed(game, batch), jax.random.fold_in(key, state.step))
+    return _update_discriminator(game, state, _prepared(game, state, batch), jax.random.fold_in(key, state.step))
 
 
 def generator_step(game: Game, state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
@@ -135,7 +142,7 @@ def generator_step(game: Game, state: TrainState, batch: Batch, key: jax.Array) 
     Args and returns as for `train_step`; the metrics are the generator's. The real examples are used only by losses
     that compare fakes with them, and for their number and labels.
     """
-    return _update_generator(game, state, _indexed(game, batch), jax.random.fold_in(key, state.step))
+    return _update_generator(game, state, _prepared(game, state, batch), jax.random.fold_in(key, state.step))
 
 
 def latents(key: jax.Array, count: int, size: int) -> jax.Array:
@@ -216,8 +223,10 @@ def _update_discriminator(
                 ),
             }
             for name, penalty in slopes.items():
-                if used(getattr(game, name)):
-                    value += game.penalty_every * getattr(game, name) * penalty().astype(value.dtype)
+                if used(weight := getattr(game, name)):
+                    if name in ("r1", "r2") and game.penalty_decay_steps:
+                        weight *= _decay(state.step, game.penalty_decay_steps, game.penalty_final)
+                    value += game.penalty_every * weight * penalty().astype(value.dtype)
         if used(game.consistency):
             value += game.consistency * (
                 judging.inconsistency(game, judge, stats, batch, key, real, real_logits)
@@ -289,6 +298,10 @@ def _update_generator(
     def update(learns: bool) -> tuple[Player, Metrics]:
         function = functools.partial(gradients_of, learns)
         (gradients, metrics), stats = _averaged(game, function, batch, player.stats, key)
+        if used(game.path_length):
+            metrics["path_length"] = state.path_length
+            if learns:
+                gradients, metrics["path_length"] = _regularised(game, state, batch, key, gradients)
         return _descended(game.generator_optimizer, player, gradients, stats, metrics)
 
     player, metrics = _unless_below(game.skip_generator_below, player, lambda: update(True), lambda: update(False))
@@ -302,8 +315,38 @@ def _update_generator(
         state.ema,
         player.variables,
     )
-    state = dataclasses.replace(state, step=state.step + 1, generator=player, ema=ema)
-    return state, _named("generator", metrics)
+    state = dataclasses.replace(
+        state,
+        step=state.step + 1,
+        generator=player,
+        ema=ema,
+        path_length=metrics.get("path_length", state.path_length),
+    )
+    return _faded_in(game, state), _named("generator", metrics)
+
+
+def _regularised(game: Game, state: TrainState, batch: Batch, key: jax.Array, gradients: Any) -> tuple[Any, jax.Array]:
+    """The generator's gradients with those of the path length penalty where it is due, and its running mean."""
+
+    def add() -> tuple[Any, jax.Array]:
+        function = functools.partial(paths.gradients, game, state, key)
+        (penalty, length), _ = _averaged(game, function, batch, state.generator.stats, key)
+        return jax.tree.map(jnp.add, gradients, penalty), paths.updated(state.path_length, length)
+
+    return jax.lax.cond(state.step % game.path_every == 0, add, lambda: (gradients, state.path_length))
+
+
+def _faded_in(game: Game, state: TrainState) -> TrainState:
+    """The state, the newest layers of growing networks counting a step's share more."""
+    if not game.fade_steps:
+        return state
+    alpha = state.generator.stats["fade"]["alpha"]
+    fade = {"fade": {"alpha": jnp.minimum(1, alpha + jnp.asarray(1 / game.fade_steps, alpha.dtype))}}
+    players = {
+        name: dataclasses.replace(player, stats={**player.stats, **fade})
+        for name, player in (("generator", state.generator), ("discriminator", state.discriminator))
+    }
+    return dataclasses.replace(state, **players, ema={**state.ema, **fade})
 
 
 def _unless_below(
@@ -317,6 +360,12 @@ def _unless_below(
     value = metrics["loss"].astype(player.loss.dtype)
     smoothed = jnp.where(jnp.isfinite(player.loss), 0.9 * player.loss + 0.1 * value, value)
     return dataclasses.replace(player, loss=smoothed), metrics
+
+
+def _decay(step: jax.Array, steps: int, final: float) -> jax.Array:
+    """From 1 to `final` by half a cosine."""
+    share = jnp.minimum(step.astype(jnp.float32) / steps, 1)
+    return final + (1 - final) * (1 + jnp.cos(jnp.pi * share)) / 2
 
 
 def _share(condition: jax.Array) -> jax.Array:
@@ -386,8 +435,11 @@ def _descended(
     return dataclasses.replace(player, params=params, stats=stats, optimizer=optimizer_state), metrics
 
 
-def _indexed(game: Game, batch: Batch) -> Batch:
-    """The batch with "index" [N]: the place of each example in the whole batch, of which a device may have a block."""
+def _prepared(game: Game, state: TrainState, batch: Batch) -> Batch:
+    """The batch as it is played with: what `Game.view` leaves of its images, and each example's "index" int32 [N].
+
+    That is its place in the whole batch, of which a device may have a block.
+    """
     index = jnp.arange(batch_size(batch), dtype=jnp.int32)
     if game.axis is not None:
         index += jax.lax.axis_index(game.axis) * len(index)
@@ -395,7 +447,7 @@ def _indexed(game: Game, batch: Batch) -> Batch:
         # Fakes are to be split over devices as the real examples are; nothing else connects the two.
         first = jax.tree.leaves(batch["image"])[0]
         index, _ = shard_alike(index, first.reshape(len(index), -1)[:, 0])
-    return {**batch, "index": index}
+    return {**batch, "image": judging.viewed(game, batch["image"], state.discriminator.stats), "index": index}
 
 
 def _deal(batch: Batch, hands: int) -> list[Batch]:

@@ -8,7 +8,7 @@ import math
 import shlex
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from jaxgan import build, checkpoint, parallel, train_step
+from jaxgan import build, checkpoint, growth, parallel, train_step
 from jaxgan import config as cfg
 from jaxgan import run as runs
 from jaxgan.data import Source
@@ -35,9 +35,10 @@ DISPATCH_SECONDS = 0.5  # Aim for the length of a dispatch: short enough for a l
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    """What stays the same while a run trains."""
+    """What stays the same while a stage of a run trains."""
 
     config: cfg.Config
+    until: int
     run: Path
     placement: parallel.Placement
     game: train_step.Game
@@ -75,7 +76,9 @@ def train(
         NonFiniteError: a metric became NaN or infinite; the last good checkpoint stays.
     """
     placement = placement or parallel.place()
-    parallel.check_batch(placement, config.batch_size, config.accumulate)
+    stages = [growth.at(config, stage) for stage in range(len(config.grow) + 1)]
+    for stage in stages:
+        parallel.check_batch(placement, stage.batch_size, stage.accumulate)
     first = parallel.is_first()
     console = Console(quiet=quiet or not first, highlight=False)
     lock = runs.lock(run) if first else contextlib.nullcontext()
@@ -88,45 +91,65 @@ def train(
                 f"note: only {source.count} pictures: the generator may learn them by heart; look at neighbours.png",
                 soft_wrap=True,
             )
-        game = build.game(config, source.shape, source.classes, placement.axis)
-        key = parallel.key(placement, config.seed)
-        job = _Job(config, run, placement, game, source, key, profile, console)
-        state = _restore(job)
+
+        @functools.cache
+        def job(stage: int) -> _Job:
+            game = build.game(config, source.shape, source.classes, placement.axis, stage)
+            data = source.replace(batch_size=stages[stage].batch_size * config.discriminator_updates)
+            key = parallel.key(placement, config.seed)
+            end = growth.end(config, stage)
+            return _Job(stages[stage], end, run, placement, game, data, key, profile, console)
+
+        state = _restore(config, job)
         if state is None:
-            state = runs.initial_state(config, game, source, placement)
+            state = runs.initial_state(config, job(0).game, source, placement)
         if first:
             runs.write_config(run, config)
         step = int(state.step)
-        with Recorder(run, config, game, source, step) if first else contextlib.nullcontext() as recorder:
-            early = _early(job, recorder)
+        with Recorder(run, config, source, step) if first else contextlib.nullcontext() as recorder:
+            early = _early(config, recorder)
             if not early and step < config.steps:
                 keeping = checkpoint.open_best(run, config) if config.best else contextlib.nullcontext()
                 with checkpoint.open_for_saving(run, config) as saver, keeping as best:
-                    step = _loop(job, state, saver, best, recorder, stop)
-                early = _early(job, recorder)
+                    stopped = False
+                    while step < config.steps and not stopped:
+                        here = job(growth.stage(config, step))
+                        if growth.stage(config, step) > growth.stage_of(config, step):
+                            state = _grown(here, state)
+                        state, stopped = _loop(here, state, saver, best, recorder, stop)
+                        step = int(state.step)
+                early = _early(config, recorder)
             elif not early:
                 console.print(f"{run} is at step {step}: finished. Raise --steps to go on.", soft_wrap=True)
             if recorder:
                 recorder.finish()
-                _close(job, recorder, step, early)
+                _close(config, run, console, recorder, step, early)
     return early or step >= config.steps
 
 
-def _early(job: _Job, recorder: Recorder | None) -> bool:
+def _grown(job: _Job, state: train_step.TrainState) -> train_step.TrainState:
+    """The state, taken to a stage of progressive growing."""
+    new = runs.initial_state(job.config, job.game, job.source, job.placement)
+    side = job.game.generator.side  # pyright: ignore[reportAttributeAccessIssue]
+    job.console.print(f"step {int(state.step)}: the pictures grow to {side} x {side}", soft_wrap=True)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, new)
+    return jax.jit(growth.grow, out_shardings=shardings)(state, new)
+
+
+def _early(config: cfg.Config, recorder: Recorder | None) -> bool:
     """Whether so many looks in a row were no better than the best that there is no use in going on."""
-    since = recorder.best()[1] if recorder and job.config.best else 0
-    return bool(job.config.patience) and bool(parallel.largest(np.array([since >= job.config.patience], np.float32))[0])
+    since = recorder.best()[1] if recorder and config.best else 0
+    return bool(config.patience) and bool(parallel.largest(np.array([since >= config.patience], np.float32))[0])
 
 
-def _close(job: _Job, recorder: Recorder, step: int, early: bool) -> None:
+def _close(config: cfg.Config, run: Path, console: Console, recorder: Recorder, step: int, early: bool) -> None:
     """Says how a training ended, and in which state."""
-    config, run = job.config, job.run
-    job.console.print(f"{recorder.diagnosis}", soft_wrap=True)
+    console.print(f"{recorder.diagnosis}", soft_wrap=True)
     if recorder.nearest:
-        job.console.print(f"{recorder.nearest} ({run}/neighbours.png).", soft_wrap=True)
+        console.print(f"{recorder.nearest} ({run}/neighbours.png).", soft_wrap=True)
     best = recorder.best()[0]
     if config.best and best:
-        job.console.print(f"The best {config.best} was at step {best}, kept in {run}/best.", soft_wrap=True)
+        console.print(f"The best {config.best} was at step {best}, kept in {run}/best.", soft_wrap=True)
     if early:
         print(f"Stopped early at step {step}: {config.best} has not been better for {config.patience} looks.")
     elif step >= config.steps:
@@ -222,19 +245,23 @@ def _loop(
     best: checkpoint.Saver | None,
     recorder: Recorder | None,
     stop: list[int],
-) -> int:
-    """Runs to `config.steps` or until `stop` is filled in any process; returns the step reached, which is saved."""
+) -> tuple[train_step.TrainState, bool]:
+    """Runs a stage to its end or until `stop` is filled in any process.
+
+    Returns:
+        The state reached, which is saved where it is the run's last; and whether to stop.
+    """
     config, source, place = job.config, job.source, job.placement
     step = int(state.step)
     with job.console.status("compiling the training step"):
         compiled = compile_steps(place, job.game, source, state, job.key)
     resident = parallel.put_everywhere(place, source.resident)
-    fetching, room = fetched(source, step, config.steps), capacity(source)
+    fetching, room = fetched(source, step, job.until), capacity(source)
     stopped, seconds_a_step = False, math.inf  # Not known yet: the first dispatch is one step.
 
     def plan(step: int) -> tuple[int, Any, jax.Array]:
         """How many steps to take from here in one dispatch, and what has to travel for them."""
-        count = next_count(config, step, seconds_a_step, room, job.profile or ())
+        count = next_count(config, step, seconds_a_step, room, (job.until, *(job.profile or ())))
         items = parallel.put_items(place, stack_items(fetching, count, room))
         return count, items, parallel.put_everywhere(place, np.int32(count))
 
@@ -245,13 +272,13 @@ def _loop(
         contextlib.ExitStack() as profiler,
     ):
         following = plan(step)
-        while step < config.steps and not stopped:
+        while step < job.until and not stopped:
             count, items, counted = following
             if job.profile and step == job.profile[0]:
                 profiler.enter_context(jax.profiler.trace(job.run / "profile"))
             since = time.perf_counter()
             state, collected = compiled(state, resident, items, counted, job.key)
-            if step + count < config.steps:
+            if step + count < job.until:
                 following = plan(step + count)  # Travels while the devices work.
             collected = {name: values[:count] for name, values in jax.device_get(collected).items()}
             # Processes must agree on how long the next dispatch is, and on whether there is one.
@@ -273,26 +300,30 @@ def _loop(
                     drawn = state.discriminator.variables if len(source.shape) == 1 else {}  # Only of points.
                     variables = parallel.local(place, (state.ema, drawn))
                     if recorder:
-                        recorder.look(step, *variables)
+                        recorder.look(job.game, step, *variables)
                         progress.milestone(step, last, recorder.diagnosis.state)
                     if best:
                         improved = recorder is not None and recorder.best()[0] == step
                         if parallel.largest(np.array([improved], np.float32))[0]:
                             best.save(state)
-                        stopped = stopped or _early(job, recorder)
+                        stopped = stopped or _early(config, recorder)
                 if step % config.checkpoint_every == 0 or step == config.steps or stopped:
                     if recorder:
                         recorder.flush()
                     saver.save(state)
             if job.profile and step == job.profile[1]:
                 profiler.close()
-    return step
+    return state, bool(stopped)
 
 
-def _restore(job: _Job) -> train_step.TrainState | None:
-    source = job.source
-    abstract = runs.abstract_state(job.config, job.game, source.shape, source.classes, job.placement)
-    restored = checkpoint.restore(job.run, job.config, abstract)
+def _restore(config: cfg.Config, job_of: Callable[[int], _Job]) -> train_step.TrainState | None:
+    job = job_of(0)
+
+    def abstract(step: int) -> train_step.TrainState:
+        job = job_of(growth.stage_of(config, step))
+        return runs.abstract_state(config, job.game, job.source.shape, job.source.classes, job.placement)
+
+    restored = checkpoint.restore(job.run, config, abstract)
     parallel.barrier("every process has read the checkpoints")
     if restored is None:
         return None

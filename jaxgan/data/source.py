@@ -59,7 +59,7 @@ class Source(Protocol):
         ...
 
     def replace(self, **fields: Any) -> Self:
-        """The same data in another order (`seed`), or for another process (`part`, `parts`)."""
+        """The same data in another order (`seed`), for another process (`part`, `parts`) or in another `batch_size`."""
         ...
 
     def blocks(self) -> Iterator[np.ndarray]:

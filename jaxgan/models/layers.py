@@ -95,11 +95,16 @@ def dropout(module: nn.Module, x: jax.Array, rate: float, axis: str | None = Non
     """
     if not rate:
         return x
-    mapped = axis is not None and not module.is_initializing()
-    first = jax.lax.axis_index(axis) * len(x) if mapped else 0
-    keys = each(module.make_rng("dropout"), first + jnp.arange(len(x), dtype=jnp.int32))
+    keys = keys_of(module, "dropout", len(x), axis)
     keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate, x.shape[1:]))(keys)
     return jnp.where(keep, x / (1 - rate), 0)
+
+
+def keys_of(module: nn.Module, name: str, count: int, axis: str | None) -> jax.Array:
+    """A module's key for each of `count` examples, by its place in the whole batch, which may be split over `axis`."""
+    mapped = axis is not None and not module.is_initializing()
+    first = jax.lax.axis_index(axis) * count if mapped else 0
+    return each(module.make_rng(name), first + jnp.arange(count, dtype=jnp.int32))
 
 
 def normalised(layer: nn.Module, norm: str, x: jax.Array) -> jax.Array:
@@ -111,7 +116,8 @@ class SpectralNorm(nn.Module):
     """Calls a layer with its kernel divided by its largest singular value, found by one power iteration a call.
 
     The vectors of the iteration are among the network's statistics. As PyTorch's `spectral_norm`, call for call; Flax's
-    own is half an iteration out of step with that.
+    own is half an iteration out of step with that. Where statistics are immutable a call gives the same and keeps no
+    vectors: it iterates all the same, because those of a moving average are not of length 1.
 
     Attributes:
         layer: a layer with one parameter of two or more dimensions, outputs last.
@@ -140,8 +146,10 @@ class SpectralNorm(nn.Module):
             u = _unit(v @ matrix)
             return u, _unit(matrix @ u)
 
-        left, right.value = jax.lax.stop_gradient(turn(right.value))
-        return kernel / (right.value @ matrix @ left)
+        left, turned = jax.lax.stop_gradient(turn(right.value))
+        if self.is_mutable_collection("batch_stats"):
+            right.value = turned
+        return kernel / (turned @ matrix @ left)
 
     def _start(self, matrix: jax.Array) -> jax.Array:
         """A first vector [inputs]; fifteen iterations on its way already, as in PyTorch."""
@@ -219,7 +227,7 @@ def average_pool(x: jax.Array) -> jax.Array:
 
 def concatenate_label(latent: jax.Array, label: jax.Array | None, classes: int, dtype: DTYPE) -> jax.Array:
     """Appends a learned vector of the class to each latent; the latent alone where there are no classes."""
-    if _check_label(label, classes) is None:
+    if check_label(label, classes) is None:
         return latent.astype(dtype)
     embedding = nn.Embed(classes, latent.shape[-1], dtype=dtype, name="label")(label)
     return jnp.concatenate([latent.astype(dtype), embedding], axis=-1)
@@ -232,7 +240,7 @@ def classify(features: jax.Array, label: jax.Array | None, classes: int, dtype: 
         Miyato and Koyama, cGANs with Projection Discriminator, arXiv 1802.05637, equation 3.
     """
     logits = normalised(dense(1, dtype, name="logit"), norm, features)[:, 0]
-    if _check_label(label, classes) is not None:
+    if check_label(label, classes) is not None:
         assert label is not None
         embed = nn.Embed(classes, features.shape[-1], dtype=dtype, embedding_init=normal, name="label")
         embedding = normalised(embed, norm, label)
@@ -240,7 +248,8 @@ def classify(features: jax.Array, label: jax.Array | None, classes: int, dtype: 
     return logits.astype(jnp.float32)
 
 
-def _check_label(label: jax.Array | None, classes: int) -> jax.Array | None:
+def check_label(label: jax.Array | None, classes: int) -> jax.Array | None:
+    """The labels as they are; raises ValueError where a network of so many classes was called with or without."""
     if (label is None) == (classes > 0):
         raise ValueError(f"a network of {classes} classes was called with{'out' if label is None else ''} labels")
     return label

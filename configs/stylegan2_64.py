@@ -1,0 +1,36 @@
+"""StyleGAN2 at 64 px, small enough for 2 CPU cores: pictures of your own, styles to mix.
+
+jaxgan train stylegan2_64 --data FOLDER
+
+FOLDER is searched for pictures of any kind, sub-folders too; see docs/data.md.
+"""
+
+from typing import Any
+
+from jaxgan.config import Config, StyleGAN2Discriminator, StyleGAN2Generator
+
+BOTH: Any = {
+    "learning_rate": 2e-3,
+    "beta1": 0.0,
+    "beta2": 0.99,
+    "width": 16,
+    "max_width": 128,
+}
+
+config = Config(
+    data="",
+    size=64,
+    vary_real=("flip",),
+    augment=("colour", "translation", "cutout"),
+    batch_size=32,
+    generator=StyleGAN2Generator(**BOTH, style_size=128, mapping_layers=4),
+    discriminator=StyleGAN2Discriminator(**BOTH),
+    latent_size=128,
+    r1=1.0,
+    penalty_every=16,
+    path_length=2.0,
+    steps=20_000,
+    ema_decay=0.999,
+    sample_every=500,
+    checkpoint_every=1000,
+)

@@ -1,0 +1,1 @@
+"""Playing with a trained generator: the latent of a picture, directions of change, mixed styles."""

@@ -1,0 +1,276 @@
+"""`jaxgan mix`, `jaxgan project` and `jaxgan directions`: playing with a trained generator."""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from jaxgan.errors import NonFiniteError, UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rich.console import Console
+
+    from jaxgan.latent.project import Projection
+    from jaxgan.run import Trained
+
+Positional = tyro.conf.Positional
+_FRAMES = 100  # Pictures, at the most, on the way of a projection.
+
+
+@dataclasses.dataclass(frozen=True)
+class Mix:
+    """Mix styles (stylegan2 runs): coarse ones from the pictures along the top, the rest from those down the side."""
+
+    run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Directory of the run."""
+    rows: int = 4
+    """Pictures down the side."""
+    columns: int = 6
+    """Pictures along the top."""
+    crossover: int | None = None
+    """Layers that count as coarse; a third of them if not given. Few: pose and shape; many: all but colours."""
+    seed: int = 0
+    """Of the latents."""
+    label: int | None = None
+    """The class (conditional runs); 0 if not given."""
+    truncation: float | None = None
+    """Draw styles towards the mean one: 1 leaves them, 0.7 gives more typical pictures."""
+    best: bool = False
+    """From the best checkpoint (trained with --best) rather than from the newest."""
+    out: Path | None = None
+    """A .png or .jpg file; RUN/mix.png if not given."""
+
+    def __call__(self) -> None:
+        _check_least(1, rows=self.rows, columns=self.columns)
+        if self.truncation is not None and not 0 <= self.truncation < float("inf"):
+            raise UserError(f"--truncation must be 0 or more, not {self.truncation}")
+        import jax
+
+        from jaxgan import sampling
+        from jaxgan.keys import stream
+        from jaxgan.latent import mix
+        from jaxgan.models import stylegan2
+        from jaxgan.monitor import images
+
+        out = self.out or self.run / "mix.png"
+        _check_suffix(out, images.PICTURES)
+        trained, label = _read(self.run, self.best, self.label)
+        game, variables, key = trained.game, trained.state.ema, jax.random.key(self.seed)
+        if not mix.has_styles(game):
+            raise UserError(f"{self.run}: has no styles to mix; train a stylegan2 config")
+        latent = sampling.draw_latents(key, self.columns + self.rows, game.latent_size)
+        styles = mix.styles(game, variables, latent, _labels(label, len(latent)))
+        layers = styles.shape[1]
+        crossover = max(1, layers // 3) if self.crossover is None else self.crossover
+        if not 0 <= crossover <= layers:
+            raise UserError(f"--crossover must be 0 to {layers}, the layers of {self.run}, not {crossover}")
+        if self.truncation is not None:
+            mean, _ = mix.statistics(game, variables, stream(key, "mean"), _labels(label, 1))
+            styles = stylegan2.truncate(styles, mean, self.truncation)
+        sheet = mix.grid(game, variables, styles[: self.columns], styles[self.columns :], crossover)
+        images.save(out, images.grid(sheet.reshape(-1, *sheet.shape[2:]), self.columns + 1))
+        print(f"{crossover} of {layers} layers from the top, step {int(trained.state.step)}: {out}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Project:
+    """Find the latent whose picture is nearest to a given one; a video shows the way there.
+
+    Beside the video lie OUT.png, the given picture and the one found, and OUT.npz, the latent.
+    """
+
+    run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Directory of the run."""
+    image: Annotated[Positional[Path], tyro.conf.arg(metavar="IMAGE")]
+    """The picture, of any kind and size; its middle square is used."""
+    steps: int = 500
+    """Iterations."""
+    plus: bool = False
+    """Search a style for each layer rather than one for all (stylegan2 runs): nearer, but further from training."""
+    seed: int = 0
+    """Of the start and of the noise."""
+    label: int | None = None
+    """The class (conditional runs); 0 if not given."""
+    best: bool = False
+    """From the best checkpoint (trained with --best) rather than from the newest."""
+    out: Path | None = None
+    """A .gif, .webp or .mp4 file; RUN/projection.gif if not given."""
+    quiet: bool = False
+    """Show nothing but the closing line."""
+
+    def __call__(self) -> None:
+        _check_least(1, steps=self.steps)
+        import numpy as np
+        from rich.console import Console
+
+        from jaxgan.latent import mix
+        from jaxgan.monitor import images
+
+        out = self.out or self.run / "projection.gif"
+        _check_suffix(out, images.ANIMATIONS)
+        trained, label = _read(self.run, self.best, self.label)
+        if self.plus and not mix.has_styles(trained.game):
+            raise UserError(f"--plus: {self.run} has no styles; leave it out, or train a stylegan2 config")
+        target = _open(self.image, _shape(trained))
+        found = self._search(trained, label, target, Console(stderr=True, quiet=self.quiet))
+
+        def beside(picture: np.ndarray) -> np.ndarray:
+            return images.grid(np.stack([target, picture]), 2)
+
+        frames = images.to_uint8(np.asarray(found.pictures))
+        images.save(out.with_suffix(".png"), beside(frames[-1]))
+        arrays: dict[str, Any] = {"styles" if mix.has_styles(trained.game) else "latent": np.asarray(found.latent)}
+        arrays |= {} if label is None else {"label": label}
+        np.savez(out.with_suffix(".npz"), **arrays)
+        images.save_animation(out, [beside(frame) for frame in frames])
+        print(f"LPIPS {float(found.distance):.4f} after {self.steps} iterations: {out}, and beside it .png and .npz")
+
+    def _search(self, trained: "Trained", label: int | None, target: "np.ndarray", console: "Console") -> "Projection":
+        """The projection, with progress: a live bar in a terminal, now and then a line elsewhere."""
+        import jax
+        import jax.numpy as jnp
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        from jaxgan.evaluate import lpips
+        from jaxgan.latent import project
+
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn())
+        with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+            task = bar.add_task("project", total=self.steps, text="compiling")
+
+            def show(done: int, losses: project.History) -> None:
+                last = {name: float(values[-1]) for name, values in losses.items()}
+                if not jnp.isfinite(last["loss"]):
+                    raise NonFiniteError(f"iteration {done}: the loss is not finite")
+                text = f"LPIPS {last['lpips']:.4f}  pixels {last['pixels']:.4f}"
+                bar.update(task, completed=done, text=text)
+                tenth = max(self.steps // 10, 1)
+                if not console.is_terminal and done // tenth > (done - len(losses["loss"])) // tenth:
+                    console.print(f"iteration {done}/{self.steps}  {text}", soft_wrap=True)
+
+            return project.project(
+                trained.game,
+                trained.state.ema,
+                lpips.load(),
+                jnp.asarray(target, jnp.float32) / 127.5 - 1,
+                jax.random.key(self.seed),
+                label,
+                steps=self.steps,
+                plus=self.plus,
+                every=-(-self.steps // _FRAMES),
+                on_pictures=show,
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Directions:
+    """Show the directions of the latent space that change pictures most (SeFa): a row each, from one end to the other.
+
+    Each row moves one sample, which is in the middle, along a direction.
+    """
+
+    run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Directory of the run."""
+    count: int = 5
+    """Directions, from the strongest on."""
+    steps: int = 7
+    """Pictures along each."""
+    strength: float = 3.0
+    """How far to go either way, in standard deviations of the latents."""
+    seed: int = 0
+    """Of the sample."""
+    label: int | None = None
+    """The class (conditional runs); 0 if not given."""
+    best: bool = False
+    """From the best checkpoint (trained with --best) rather than from the newest."""
+    out: Path | None = None
+    """A .png or .jpg file; RUN/directions.png if not given."""
+
+    def __call__(self) -> None:
+        _check_least(1, count=self.count)
+        _check_least(2, steps=self.steps)
+        if not 0 < self.strength < float("inf"):
+            raise UserError(f"--strength must be above 0, not {self.strength}")
+        import jax
+
+        from jaxgan import sampling
+        from jaxgan.keys import stream
+        from jaxgan.latent import directions, mix
+        from jaxgan.monitor import images
+
+        out = self.out or self.run / "directions.png"
+        _check_suffix(out, images.PICTURES)
+        trained, label = _read(self.run, self.best, self.label)
+        game, variables, key = trained.game, trained.state.ema, jax.random.key(self.seed)
+        matrix = directions.weights(game, variables["params"])
+        if self.count > len(matrix):
+            raise UserError(f"--count must be at most {len(matrix)}, the length of the latent, not {self.count}")
+        found, _ = directions.directions(matrix, self.count)
+        latent, reach = sampling.draw_latents(key, 1, game.latent_size), self.strength
+        if mix.has_styles(game):
+            _, spread = mix.statistics(game, variables, stream(key, "mean"), _labels(label, 1))
+            latent, reach = mix.styles(game, variables, latent, _labels(label, 1)), reach * spread / len(matrix) ** 0.5
+            game, label = mix.of_styles(game), None
+        points = directions.sliders(latent[0], found, self.steps, reach)
+        pictures = sampling.pictures(game, variables, points, _labels(label, len(points)))
+        images.save(out, images.grid(pictures, self.steps))
+        print(f"{self.count} directions of step {int(trained.state.step)}: {out}")
+
+
+def _read(run: Path, best: bool, label: int | None) -> "tuple[Trained, int | None]":
+    """Reads a run that makes pictures, and the class to make: 0 if not given, None if it has none."""
+    from jaxgan.run import read
+
+    trained = read(run, best)
+    if len(trained.shape) == 1:
+        raise UserError(f"{run}: makes points, not pictures")
+    if label is not None and not trained.classes:
+        raise UserError(f"--label {label}: {run} is not conditional; train with --conditional")
+    if label is not None and not 0 <= label < trained.classes:
+        raise UserError(f"--label {label}: {run} has classes 0 to {trained.classes - 1}")
+    return trained, (label or 0) if trained.classes else None
+
+
+def _shape(trained: "Trained") -> tuple[int, ...]:
+    """Shape of a generator's pictures, which may still be smaller than the data where it grows."""
+    import jax
+    import jax.numpy as jnp
+
+    from jaxgan import train_step
+
+    label = jnp.zeros(1, jnp.int32) if trained.classes else None
+    make = functools.partial(train_step.generate, trained.game)
+    return jax.eval_shape(make, trained.state.ema, jnp.zeros((1, trained.game.latent_size)), label).shape[1:]
+
+
+def _open(path: Path, shape: tuple[int, ...]) -> "np.ndarray":
+    """A picture's middle square at a run's size and channels, uint8 [H, W, C]."""
+    from jaxgan.data import folder
+
+    channels: Any = {1: "grey", 3: "rgb", 4: "rgba"}[shape[-1]]
+    if not path.is_file():
+        raise UserError(f"{path}: no such file" if not path.exists() else f"{path}: is a folder, not a picture")
+    try:
+        return folder.convert(path.parent, path.name, folder.Settings(size=shape[0], channels=channels))
+    except folder.Skipped as reason:
+        raise UserError(f"{path}: {reason}") from None
+
+
+def _labels(label: int | None, count: int) -> Any:
+    import jax.numpy as jnp
+
+    return None if label is None else jnp.full(count, label, jnp.int32)
+
+
+def _check_least(least: int, **values: int) -> None:
+    for name, value in values.items():
+        if value < least:
+            raise UserError(f"--{name} must be at least {least}, not {value}")
+
+
+def _check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
+    if path.suffix not in allowed:
+        raise UserError(f"{path}: unknown ending {path.suffix or '(none)'}; one of {', '.join(allowed)}")

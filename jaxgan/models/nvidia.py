@@ -1,0 +1,103 @@
+"""Reads NVIDIA's published StyleGAN2 generators: their parameters by name, as safetensors or npz.
+
+Their own files are pickles, which run what is in them. On a machine where that may be, `G_ema.state_dict()` of
+stylegan2-ada-pytorch, saved with `safetensors.torch.save_file` or `numpy.savez`, is all that is needed here.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from jaxgan.errors import UserError
+from jaxgan.models import stylegan2
+from jaxgan.models.dcgan import stages
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def load(path: Path) -> tuple[stylegan2.Generator, int, dict[str, Any]]:
+    """Reads a generator.
+
+    Args:
+        path: a .safetensors or .npz file of its parameters and buffers.
+
+    Returns:
+        The generator, the length of its latents, and its variables.
+
+    Raises:
+        UserError: it cannot be read, or holds no StyleGAN2 generator with skips.
+    """
+    try:
+        if path.suffix == ".npz":
+            with np.load(path) as file:
+                arrays = {name: np.asarray(file[name]) for name in file.files}
+        else:
+            arrays = safetensors.numpy.load_file(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except Exception as error:  # The readers raise nearly everything on damaged files.
+        raise UserError(f"{path}: cannot be read as safetensors or npz: {error}") from None
+    try:
+        return convert(arrays)
+    except KeyError as missing:
+        raise UserError(f"{path}: not a StyleGAN2 generator with skips: it has no {missing.args[0]}") from None
+
+
+def convert(arrays: Arrays) -> tuple[stylegan2.Generator, int, dict[str, Any]]:
+    """Converts a generator's parameters and buffers.
+
+    Args:
+        arrays: by NVIDIA's names, `mapping.fc0.weight` [out, in], `synthesis.b8.conv0.weight` [out, in, 3, 3], ...
+
+    Returns:
+        The generator, the length of its latents, and its variables.
+
+    Raises:
+        KeyError: names what is missing.
+        UserError: sizes do not follow StyleGAN2's rule.
+    """
+    arrays = {name: np.asarray(value, np.float32) for name, value in arrays.items()}
+    sides = sorted({int(found[1]) for name in arrays if (found := re.match(r"synthesis\.b(\d+)\.", name))}) or [4]
+    depth = len({name for name in arrays if re.fullmatch(r"mapping\.fc\d+\.weight", name)})
+    features = {side: len(arrays[f"synthesis.b{side}.conv1.weight"]) for side in sides}
+    mapping = {f"dense{index}": _dense(arrays, f"mapping.fc{index}") for index in range(max(depth, 1))}
+    style_size, latent_size = len(arrays["mapping.w_avg"]), len(mapping["dense0"]["kernel"])
+    classes = 0
+    if "mapping.embed.weight" in arrays:
+        mapping["embed"] = _dense(arrays, "mapping.embed")
+        classes, latent_size = len(mapping["embed"]["kernel"]), latent_size - style_size
+    synthesis: dict[str, Any] = {"const": arrays["synthesis.b4.const"].transpose(1, 2, 0)}
+    noise = {}
+    for side in sides:
+        for index in (0, 1) if side > sides[0] else (1,):
+            layer, name = f"synthesis.b{side}.conv{index}", f"conv{side}_{index}"
+            synthesis[name] = _modulated(arrays, layer)
+            synthesis[name]["noise_strength"] = arrays[f"{layer}.noise_strength"].reshape(())
+            noise[name] = {"noise": arrays[f"{layer}.noise_const"]}
+        synthesis[f"picture{side}"] = _modulated(arrays, f"synthesis.b{side}.torgb")
+    size, channels = sides[-1], len(synthesis[f"picture{sides[-1]}"]["bias"])
+    width, limit = features[size], max(features.values())
+    if list(features.values()) != stylegan2.widths(width, limit, stages(size)[1]):
+        raise UserError(f"features of {features} by size do not double at each halving up to a limit")
+    generator = stylegan2.Generator(
+        size, channels, width, limit, style_size, mapping_layers=max(depth, 1), classes=classes
+    )
+    variables = {
+        "params": {"mapper": mapping, "synthesizer": synthesis},
+        "batch_stats": {"average_style": arrays["mapping.w_avg"]},
+        "noise": {"synthesizer": noise},
+    }
+    return generator, latent_size, variables
+
+
+def _dense(arrays: Arrays, name: str) -> dict[str, np.ndarray]:
+    return {"kernel": arrays[f"{name}.weight"].T, "bias": arrays[f"{name}.bias"]}
+
+
+def _modulated(arrays: Arrays, name: str) -> dict[str, Any]:
+    kernel = arrays[f"{name}.weight"].transpose(2, 3, 1, 0)
+    return {"kernel": kernel, "bias": arrays[f"{name}.bias"], "affine": _dense(arrays, f"{name}.affine")}
