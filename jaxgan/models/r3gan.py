@@ -1,7 +1,7 @@
 """R3GAN's pair (arXiv 2501.05441): residual blocks of grouped convolutions, without any normalisation.
 
-Together with `losses.relativistic_paired`, R1 and R2 this is the paper's baseline: of StyleGAN's tricks nothing is
-left, and both networks are the same plain ResNeXt, one turned round. The paper's sizes:
+Together with `losses.relativistic_paired`, R1 and R2 this is the paper's baseline: of StyleGAN's tricks only the
+filtered resampling is left, and both networks are the same plain ResNeXt, one turned round. The paper's sizes:
 
     CIFAR-10       Generator(32, 3, width=768, classes=10)
     FFHQ 64        Generator(64, 3, width=384)
@@ -160,8 +160,8 @@ def grouped(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Grouped convolution of stride 1, each group of features by itself, [N, H, W, C] -> [N, H, W, D].
 
     As `lax.conv_general_dilated` with `feature_group_count`, which it is on accelerators. On CPU that is a naive loop,
-    its gradients too; products of patches are about ten times as fast. Winograd's algorithm a group would be faster
-    still without penalties and as fast with them, but takes ten times as long to compile.
+    its gradients too; products of patches are about ten times as fast. Winograd's algorithm for each group would
+    shorten a training step by another third, but takes ten times as long to compile.
 
     Args:
         x: features; a group's are neighbours.
