@@ -3,22 +3,25 @@
     launch/local.sh python benchmarks/families.py FOLDER --out DIRECTORY
 
 Trains each config in a process of its own for the same processor time (compiling not counted, so that what else the
-machine does counts little), with checkpoints, then measures Frechet distances (VGG16's relu5_3; `jaxgan evaluate`) at the
-end and at the last step that all have reached. The same command again goes on where it stopped. Samples of each at
-the end lie in DIRECTORY/NAME.png; look at them.
+machine does counts little), with checkpoints, then measures Frechet distances (VGG16's relu5_3; `jaxgan evaluate`) at
+the end and at the last step that all have reached. The same command again leaves out what is done. Samples of each
+at the end lie in DIRECTORY/NAME.png; look at them.
 """
 
 import argparse
+import dataclasses
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 
-from jaxgan import build, checkpoint, growth, parallel, sampling
+from jaxgan import build, checkpoint, growth, parallel, sampling, training
+from jaxgan import config as cfg
 from jaxgan import run as runs
 from jaxgan.evaluate import frechet
 from jaxgan.evaluate.run import judge
@@ -28,34 +31,33 @@ FAMILIES = ("own_images", "biggan_32", "progressive_32", "msg_32", "stylegan2_32
 EVERY = 500  # Steps between checkpoints.
 
 
-def processor_seconds(process: int) -> float:
-    """Processor time that a process has used."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def train(name: str, folder: Path, run: Path, budget: float) -> None:
+    """Trains in this process until a budget of processor seconds, less those of compiling, is used up; notes them."""
+    began, busy, compile_steps = time.process_time(), threading.Lock(), training.compile_steps
 
+    def timed(*arguments: Any) -> Any:
+        nonlocal began
+        with busy:
+            since = time.process_time()
+            compiled = compile_steps(*arguments)
+            began += time.process_time() - since
+        return compiled
 
-def train(name: str, folder: Path, run: Path, budget: float) -> float:
-    """Trains until the budget of processor seconds is used up; returns what was used."""
-    note = run.with_suffix(".seconds")
-    if note.is_file():
-        return float(note.read_text())
-    command = [sys.executable, "-m", "jaxgan", "train", name, f"--data={folder}", "--size=32", f"--out={run}"]
-    command += ["--steps=1000000", f"--checkpoint-every={EVERY}", f"--keep-every={EVERY}", "--sample-every=1000"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    lines, began, at_last = run / "metrics.jsonl", 0.0, 0.0
-    while process.poll() is None:
-        time.sleep(0.5)
-        used = processor_seconds(process.pid)
-        if not began and lines.is_file() and lines.stat().st_size:
-            began = used
-        at_last = used - began if began else 0.0
-        if at_last >= budget:
-            process.send_signal(signal.SIGTERM)
-            process.wait()
-    if at_last < budget:
-        raise SystemExit(f"{name}: ended by itself after {at_last:.0f} s; see {run}")
-    note.write_text(f"{at_last:.0f}")
-    return at_last
+    def used() -> float:
+        with busy:
+            return time.process_time() - began
+
+    def watch() -> None:
+        while used() < budget:
+            time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    training.compile_steps = timed
+    config = dataclasses.replace(cfg.load(name)[1], data=str(folder), size=32, steps=1_000_000, sample_every=1000)
+    config = dataclasses.replace(config, checkpoint_every=EVERY, keep_every=EVERY)
+    threading.Thread(target=watch, daemon=True).start()
+    training.train(config, run, quiet=True)
+    run.with_suffix(".seconds").write_text(f"{used():.0f}")
 
 
 def at_step(run: Path, step: int) -> runs.Trained:
@@ -72,14 +74,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=12, help="processor time of each, minutes")
+    parser.add_argument("--minutes", type=float, default=8, help="processor time of each")
     parser.add_argument("--only", nargs="*", default=FAMILIES, help="configs")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     seconds = {}
     for name in options.only:
-        seconds[name] = train(name, options.folder, options.out / name, 60 * options.minutes)
-        print(f"{name}: {runs.read(options.out / name).state.step} steps", flush=True)
+        run = options.out / name
+        if not run.with_suffix(".seconds").is_file():
+            arguments = (name, options.folder.absolute(), run, 60 * options.minutes)
+            process = multiprocessing.get_context("spawn").Process(target=train, args=arguments)
+            process.start()
+            process.join()
+        seconds[name] = float(run.with_suffix(".seconds").read_text())
+        print(f"{name}: {runs.read(run).state.step} steps in {seconds[name]:.0f} s", flush=True)
     steps = {name: checkpoint.steps(options.out / name) for name in options.only}
     common = min(found[-1] for found in steps.values()) // EVERY * EVERY
     print(

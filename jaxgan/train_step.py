@@ -70,7 +70,9 @@ def init(game: Game, batch: Batch, key: jax.Array) -> TrainState:
         stats = {name: collection for name, collection in variables.items() if name != "params"}
         # In the networks' own precision, so that it decides alike however a sum was split.
         loss = jnp.full((), jnp.inf, jnp.result_type(*jax.tree.leaves(params)))
-        return Player(params, stats, optimizer.init(params), loss, jnp.zeros((), jnp.int32))
+        with jax.numpy_dtype_promotion("standard"):  # See `_descended`.
+            memory = optimizer.init(params)
+        return Player(params, stats, memory, loss, jnp.zeros((), jnp.int32))
 
     generator = player("init generator", game.generator, game.generator_optimizer, latent)
     shown = judging.packed(game, judging.viewed(game, batch["image"], {}))

@@ -1,4 +1,4 @@
-"""StyleGAN2 against an independent PyTorch implementation (tests/record_stylegan2.py) and against its own definition."""
+"""StyleGAN2 against an independent PyTorch implementation (record_stylegan2.py) and against its own definition."""
 
 import dataclasses
 import functools
@@ -234,7 +234,8 @@ def test_the_path_length_penalty_is_applied_seldom_and_as_strongly(key):
     later = dataclasses.replace(state, step=jnp.int32(1))
     a, _ = jax.jit(train_step.train_step, static_argnums=0)(plain, later, batch, key)
     b, metrics = jax.jit(train_step.train_step, static_argnums=0)(penalised, later, batch, key)
-    jax.tree.map(np.testing.assert_array_equal, a.generator.params, b.generator.params)
+    close_trees = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)  # Two programs round apart.
+    jax.tree.map(close_trees, a.generator.params, b.generator.params)
     np.testing.assert_allclose(metrics["generator/path_length"], 0.3)
 
 

@@ -1,0 +1,108 @@
+"""Trains every family of networks on one and on two devices; prints how far results part, as JSON.
+
+    JAX_NUM_CPU_DEVICES=2 python tests/two_devices.py
+
+A process of its own, as eight_devices.py, whose measure it takes. Three steps with SGD, with all that a family brings:
+noise, mixed styles, path lengths, penalties, pyramids, growing layers, conditional normalisation.
+"""
+
+import dataclasses
+import functools
+import json
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from eight_devices import difference
+
+from jaxgan import build, growth, parallel, train_step, training
+from jaxgan import config as cfg
+from jaxgan.data import ArraySource
+
+SIZES = {"width": 4, "max_width": 8}
+SHAPE = (8, 8, 3)
+STEPS, BATCH = 3, 8
+GROUPS = {"minibatch_stddev": 2}
+FAMILIES = {
+    "progressive": cfg.Config(
+        generator=cfg.ProgressiveGenerator(**SIZES),
+        discriminator=cfg.ProgressiveDiscriminator(**SIZES, **GROUPS),
+        grow=(1,),
+        fade_steps=2,
+    ),
+    "msg": cfg.Config(
+        generator=cfg.MSGGenerator(**SIZES),
+        discriminator=cfg.MSGDiscriminator(**SIZES, **GROUPS),
+        augment=("colour", "translation", "cutout", "flip"),
+    ),
+    "stylegan2": cfg.Config(
+        generator=cfg.StyleGAN2Generator(**SIZES, style_size=6, mapping_layers=2),
+        discriminator=cfg.StyleGAN2Discriminator(**SIZES, **GROUPS),
+        path_length=2.0,
+        path_every=2,
+        penalty_every=2,
+    ),
+    "r3gan": cfg.Config(
+        generator=cfg.R3GANGenerator(**SIZES, blocks=1, group_width=4, final_beta2=0.9, decay_steps=4),
+        discriminator=cfg.R3GANDiscriminator(**SIZES, blocks=1, group_width=4),
+        loss="relativistic_paired",
+        r2=0.1,
+        penalty_decay_steps=2,
+    ),
+    "biggan": cfg.Config(
+        generator=cfg.BigGANGenerator(width=4, shared=4, attention=8),
+        discriminator=cfg.BigGANDiscriminator(width=4, attention=4),
+        conditional=True,
+        latent_size=6,
+        loss="hinge",
+    ),
+}
+
+
+def prepared(config):
+    return dataclasses.replace(config, latent_size=6, batch_size=BATCH, r1=0.1, data="pictures")
+
+
+def run(config, kind, devices):
+    placement = parallel.place(kind, devices=jax.devices()[:devices])
+    classes = 3 if config.conditional else 0
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (100, *SHAPE), np.uint8), random.integers(0, 3, 100, np.int32)
+    source = ArraySource(images, labels if classes else None, BATCH, 0)
+    game = build.game(config, SHAPE, classes, placement.axis)
+    game = dataclasses.replace(game, generator_optimizer=optax.sgd(0.01), discriminator_optimizer=optax.sgd(0.01))
+    batch = jax.eval_shape(source.batch, source.resident, source[0])
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), batch)
+
+    def init(game):
+        return train_step.init(game, zeros, jax.random.key(0))
+
+    make = functools.partial(init, game)
+    if config.grow:
+        smaller = build.game(config, SHAPE, classes, placement.axis, stage=0)
+        smaller = dataclasses.replace(smaller, generator_optimizer=optax.sgd(0.01))
+        make = lambda: growth.grow(init(smaller), init(game))  # noqa: E731
+    make = jax.jit(make, out_shardings=parallel.shard_state(placement, jax.eval_shape(make)))
+    key = parallel.key(placement, 0)
+    compiled = training.compile_steps(placement, game, source, make(), key)
+    items = parallel.put_items(placement, training.gather_items(source, 0, STEPS))
+    resident = parallel.put_everywhere(placement, source.resident)
+    state, metrics = compiled(make(), resident, items, parallel.put_everywhere(placement, np.int32(STEPS)), key)
+    return jax.device_get((state, {name: values[:STEPS] for name, values in metrics.items()}))
+
+
+def main():
+    assert len(jax.devices()) == 2
+    found = {}
+    for name in sys.argv[1:] or FAMILIES:
+        config = prepared(FAMILIES[name])
+        alone = run(config, "jit", 1)
+        for kind in ("jit", "shard_map"):
+            found[f"{name} {kind}"] = difference(run(config, kind, 2), alone)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
