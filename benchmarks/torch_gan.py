@@ -68,6 +68,7 @@ def pair(config: cfg.Config, shape: tuple[int, int, int]) -> tuple[nn.Module, nn
     """A config's generator and discriminator, for pictures of a shape (H, W, C)."""
     if isinstance(config.generator, cfg.DCGANGenerator):
         return dcgan_pair(config, shape[0], shape[2])
+    assert isinstance(config.generator, cfg.MLPGenerator)
     return mlp_pair(config.latent_size, shape[0] * shape[1] * shape[2], config.generator.widths)
 
 

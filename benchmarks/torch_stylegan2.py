@@ -166,6 +166,7 @@ class SynthesisBlock(nn.Module):
             x = self.conv0(x, ws[0], noise)
         x = self.conv1(x, ws[-2], noise)
         more = self.torgb(x, ws[-1])
+        assert x is not None  # The call of a module has no type.
         if image is None:
             return x, more
         kernel = (4 * self.resample_filter).expand(image.shape[1], 1, 4, 4)
@@ -361,6 +362,7 @@ def make_step(
     }
     average = copy.deepcopy(generator).requires_grad_(False)
     ours, averaged = list(generator.parameters()), list(average.parameters())
+    lerp: Any = torch._foreach_lerp_  # pyright: ignore[reportPrivateImportUsage]
     state = {"step": 0, "mean": torch.zeros(())}
     synthesise: Any = torch.compile(generator.synthesis) if compiled else generator.synthesis
     judge: Any = torch.compile(discriminator) if compiled else discriminator
@@ -396,7 +398,7 @@ def make_step(
             mean = state["mean"].lerp(lengths.mean(), 0.01)
             state["mean"] = mean.detach()
             update(generator, (lengths - mean).square().mean() * (config.path_length * config.path_every))
-        torch._foreach_lerp_(averaged, ours, 1 - config.ema_decay)
+        lerp(averaged, ours, 1 - config.ema_decay)
         average.mapping.w_avg.copy_(generator.mapping.w_avg)
         state["step"] += 1
         return loss_d, loss_g

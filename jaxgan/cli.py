@@ -217,7 +217,8 @@ class Sample:
     label: int | None = None
     """Only this class (conditional runs); otherwise all classes in turn."""
     truncation: float | None = None
-    """Redraw latent components beyond +- this: less variety, more typical pictures. Try 1."""
+    """Less variety, more typical pictures: redraw latent components beyond +- this (try 1); of stylegan2 runs, draw
+    styles towards their average by this factor (try 0.7)."""
     best: bool = False
     """From the best checkpoint (trained with --best) rather than from the newest."""
     out: Path | None = None
@@ -227,8 +228,8 @@ class Sample:
         from jaxgan import sampling
         from jaxgan.monitor import images
 
-        trained, latent, label = _latents(self.run, self.count, self.seed, self.label, self.truncation, self.best)
-        pictures = sampling.pictures(trained.game, trained.state.ema, latent, label)
+        trained, latent, label, psi = _latents(self.run, self.count, self.seed, self.label, self.truncation, self.best)
+        pictures = sampling.pictures(trained.game, trained.state.ema, latent, label, psi)
         out = self.out or self.run / "samples.png"
         if out.suffix:
             _check_suffix(out, images.PICTURES)
@@ -255,7 +256,7 @@ class Interpolate:
     label: int | None = None
     """Only this class (conditional runs); otherwise class 0."""
     truncation: float | None = None
-    """Redraw latent components beyond +- this."""
+    """Redraw latent components beyond +- this; of stylegan2 runs, draw styles towards their average by this factor."""
     out: Path | None = None
     """A .gif, .webp or .mp4 animation, or a .png or .jpg strip (a row a latent); RUN/interpolation.gif if not given."""
 
@@ -269,10 +270,10 @@ class Interpolate:
             raise UserError(f"--frames must be at least 1, not {self.frames}")
         out = self.out or self.run / "interpolation.gif"
         _check_suffix(out, images.ANIMATIONS + images.PICTURES)
-        trained, latent, _ = _latents(self.run, self.count, self.seed, self.label, self.truncation)
+        trained, latent, _, psi = _latents(self.run, self.count, self.seed, self.label, self.truncation)
         latent = sampling.walk(latent, self.frames)
         label = jnp.full(len(latent), self.label or 0) if trained.classes else None
-        pictures = sampling.pictures(trained.game, trained.state.ema, latent, label)
+        pictures = sampling.pictures(trained.game, trained.state.ema, latent, label, psi)
         if out.suffix in images.ANIMATIONS:
             images.save_animation(out, [images.grid(p[None], 1, gap=0, least_width=256) for p in pictures])
         else:
@@ -372,6 +373,30 @@ class Show:
 
 
 @dataclasses.dataclass(frozen=True)
+class Import:
+    """Make a run of a published StyleGAN2 generator, to sample, mix and project with, or to train on.
+
+    jaxgan import G_ema.safetensors --out faces
+
+    The file holds `G_ema.state_dict()` of NVIDIA's stylegan2-ada-pytorch, as safetensors or npz; pickles are not read.
+    """
+
+    file: Annotated[Positional[Path], tyro.conf.arg(metavar="FILE")]
+    """A .safetensors or .npz file."""
+    out: Path | None = None
+    """Directory of the run; runs/ and the file's name if not given."""
+
+    def __call__(self) -> None:
+        from jaxgan.run import adopt
+
+        out = self.out or Path("runs") / self.file.stem
+        trained = adopt(self.file, out)
+        size, channels = trained.shape[0], trained.shape[2]
+        print(f"{out}: StyleGAN2, {size} x {size} x {channels}; see it with: jaxgan sample {out} --truncation 0.7")
+        print(f"Its discriminator is new. Train on with: jaxgan train {out} --data FOLDER")
+
+
+@dataclasses.dataclass(frozen=True)
 class Configs:
     """List the configs that ship with jaxgan."""
 
@@ -392,6 +417,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "modes": Modes,
     "show": Show,
     "configs": Configs,
+    "import": Import,
     "data make": Make,
     "data show": ShowSet,
     "style": Style,
@@ -445,8 +471,8 @@ def _parse(kind: Any, program: str, arguments: list[str], **keywords: Any) -> An
 
 def _latents(
     run: Path, count: int, seed: int, label: int | None, truncation: float | None, best: bool = False
-) -> "tuple[Trained, Any, Any]":
-    """Reads a run and draws latents (and labels, for a conditional one) for it."""
+) -> "tuple[Trained, Any, Any, float | None]":
+    """Reads a run and draws latents for it; labels for a conditional one, and for one with styles their truncation."""
     if count < 1:
         raise UserError(f"--count must be at least 1, not {count}")
     if truncation is not None and truncation <= 0:
@@ -455,6 +481,7 @@ def _latents(
     import jax.numpy as jnp
 
     from jaxgan import sampling
+    from jaxgan.latent import mix
     from jaxgan.run import read
 
     trained = read(run, best)
@@ -464,10 +491,12 @@ def _latents(
         raise UserError(f"--label {label}: {run} is not conditional; train with --conditional")
     if label is not None and not 0 <= label < trained.classes:
         raise UserError(f"--label {label}: {run} has classes 0 to {trained.classes - 1}")
-    latent = sampling.draw_latents(jax.random.key(seed), count, trained.game.latent_size, truncation)
+    psi = truncation if mix.has_styles(trained.game) else None
+    bound = None if mix.has_styles(trained.game) else truncation
+    latent = sampling.draw_latents(jax.random.key(seed), count, trained.game.latent_size, bound)
     if not trained.classes:
-        return trained, latent, None
-    return trained, latent, jnp.arange(count) % trained.classes if label is None else jnp.full(count, label)
+        return trained, latent, None, psi
+    return trained, latent, jnp.arange(count) % trained.classes if label is None else jnp.full(count, label), psi
 
 
 def _check_suffix(path: Path, allowed: tuple[str, ...]) -> None:

@@ -397,6 +397,8 @@ FREE = {"steps", "sample_every", "checkpoint_every", "keep_last", "keep_every", 
 FREE |= {"data", "data_dir", "stream"}  # Whether the data are the same, a run finds out by looking at them.
 """Fields that may change when a run goes on: they bear on how long and what is kept, not on any number of the run."""
 
+_MADE_OF = ("generator.", "discriminator.", "latent_size", "size", "conditional", "pack")
+
 SHIPPED = ("mnist", "stacked_mnist", "ring", "grid")
 """Data that ship with the package."""
 
@@ -493,9 +495,15 @@ def _agreeing(config: Config, where: str) -> Config:
 
 
 def differences(old: Config, new: Config) -> list[str]:
-    """The fields, outside `FREE`, in which two configs differ, as "generator.width (64, now 32)"."""
+    """The fields in which a config may not follow another, and does not, as "generator.width (64, now 32)".
+
+    These are all but `FREE`; after a run without data, of a generator trained elsewhere, only those that its networks
+    and optimisers are made of.
+    """
     a, b = _flatten(dataclasses.asdict(old)), _flatten(dataclasses.asdict(new))
     changed = [name for name in a | b if a.get(name) != b.get(name) and name not in FREE]
+    if not old.data:
+        changed = [name for name in changed if name.startswith(_MADE_OF) and not name.endswith(".learning_rate")]
     return [f"{name} ({a.get(name)}, now {b.get(name)})" for name in changed]
 
 

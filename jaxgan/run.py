@@ -28,6 +28,7 @@ from jaxgan import build, checkpoint, growth, parallel, train_step
 from jaxgan import config as cfg
 from jaxgan.data import Source
 from jaxgan.errors import UserError
+from jaxgan.models import nvidia
 
 
 def is_run(path: Path) -> bool:
@@ -70,10 +71,11 @@ def check_data(run: Path, source: Source) -> None:
     """
     path = run / "data.json"
     found = {"shape": list(source.shape), "classes": source.classes, "identity": source.identity}
-    if path.is_file() and (before := _read_data(path)) != found:
-        changed = [
-            f"{name} ({before.get(name)}, now {value})" for name, value in found.items() if before[name] != value
-        ]
+    before = _read_data(path) if path.is_file() else found
+    if before["identity"] is None:  # Of a generator that was trained elsewhere, on what is not known.
+        before = before | {"identity": source.identity}
+    if before != found:
+        changed = [f"{name} ({before[name]}, now {value})" for name, value in found.items() if before[name] != value]
         raise UserError(
             f"{run}: began with other data: {', '.join(changed)}; bring those back, choose another --out, or delete it"
         )
@@ -160,6 +162,48 @@ def read(run: Path, best: bool = False) -> Trained:
     if restored is None:
         raise UserError(f"{run}: has no checkpoint yet; let it train for {config.checkpoint_every} steps")
     return Trained(config, game(int(restored.state.step)), restored.state, shape, classes, restored.unreadable)
+
+
+def adopt(file: Path, run: Path) -> Trained:
+    """Makes a run, at step 0, of a StyleGAN2 generator that NVIDIA published (see `models.nvidia`).
+
+    Raises:
+        UserError: the file cannot be read, or there is a run already.
+    """
+    if is_run(run):
+        raise UserError(f"{run}: holds a run already; choose another --out, or delete it")
+    generator, latent_size, variables = nvidia.load(file)
+    sizes: Any = {"width": generator.width, "max_width": generator.max_width}
+    rates: Any = {"learning_rate": 2.5e-3, "beta1": 0.0, "beta2": 0.99}
+    config = cfg.Config(
+        data="",
+        size=generator.size,
+        conditional=generator.classes > 0,
+        generator=cfg.StyleGAN2Generator(
+            **sizes, **rates, style_size=generator.style_size, mapping_layers=generator.mapping_layers
+        ),
+        discriminator=cfg.StyleGAN2Discriminator(**sizes, **rates),
+        latent_size=latent_size,
+        batch_size=32,
+        r1=10.0,
+        penalty_every=16,
+        path_length=2.0,
+        augment=("colour", "translation", "cutout"),
+    )
+    shape = (generator.size, generator.size, generator.channels)
+    game = build.game(config, shape, generator.classes)
+    state = jax.jit(functools.partial(init, config, game, shape, generator.classes, config.seed))()
+    arrays = jax.tree.map(jnp.asarray, variables)
+    params, stats = arrays["params"], {name: value for name, value in arrays.items() if name != "params"}
+    state = dataclasses.replace(
+        state, generator=dataclasses.replace(state.generator, params=params, stats=stats), ema=arrays
+    )
+    with lock(run), checkpoint.open_for_saving(run, config) as saver:
+        saver.save(state)
+        write_config(run, config)
+        about = {"shape": list(shape), "classes": generator.classes, "identity": None}
+        write_atomically(run / "data.json", json.dumps(about, indent=2) + "\n")
+    return Trained(config, game, state, shape, generator.classes, [])
 
 
 def initial_state(

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxgan import train_step
 from jaxgan.keys import each, stream
+from jaxgan.models import stylegan2
 from jaxgan.monitor import images
 
 _BATCH = 100  # Pictures a call of the generator, so that memory does not grow with the number asked for.
@@ -33,8 +34,17 @@ def draw_latents(key: jax.Array, count: int, size: int, truncation: float | None
     return jax.vmap(lambda k: jax.random.truncated_normal(k, -truncation, truncation, (size,)))(keys)
 
 
-def outputs(game: train_step.Game, variables: Any, latent: jax.Array, label: Any = None) -> np.ndarray:
-    """Runs a generator, as a rule with `state.ema`, on latents [N, size] (and labels int32 [N]), a batch at a time.
+def outputs(
+    game: train_step.Game, variables: Any, latent: jax.Array, label: Any = None, psi: float | None = None
+) -> np.ndarray:
+    """Runs a generator, as a rule with `state.ema`, a batch at a time.
+
+    Args:
+        game: the rules.
+        variables: the generator's variables.
+        latent: [N, latent_size].
+        label: int32 [N] for a conditional generator.
+        psi: of a generator with styles, draw them towards the average one (see `stylegan2.truncate`).
 
     Returns:
         What it makes, float32 [N, ...].
@@ -44,14 +54,16 @@ def outputs(game: train_step.Game, variables: Any, latent: jax.Array, label: Any
     for begin in range(0, count, _BATCH):
         # The last batch is filled up with repeats, so that one shape is compiled.
         index = jnp.arange(begin, begin + min(_BATCH, count)) % count
-        part = _generate(game, variables, latent[index], None if label is None else label[index])
+        part = _generate(game, psi, variables, latent[index], None if label is None else label[index])
         parts.append(np.asarray(part))
     return np.concatenate(parts)[:count]
 
 
-def pictures(game: train_step.Game, variables: Any, latent: jax.Array, label: Any = None) -> np.ndarray:
+def pictures(
+    game: train_step.Game, variables: Any, latent: jax.Array, label: Any = None, psi: float | None = None
+) -> np.ndarray:
     """As `outputs`, as pictures: uint8 [N, H, W, C]."""
-    return images.to_uint8(outputs(game, variables, latent, label))
+    return images.to_uint8(outputs(game, variables, latent, label, psi))
 
 
 def landscape(game: train_step.Game, variables: Any, reach: float) -> np.ndarray:
@@ -118,9 +130,15 @@ def slerp(start: jax.Array, end: jax.Array, share: jax.Array) -> jax.Array:
     return a * start + b * end
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _generate(game: train_step.Game, variables: Any, latent: jax.Array, label: jax.Array | None) -> jax.Array:
-    return train_step.generate(game, variables, latent, label)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _generate(
+    game: train_step.Game, psi: float | None, variables: Any, latent: jax.Array, label: jax.Array | None
+) -> jax.Array:
+    if psi is None:
+        return train_step.generate(game, variables, latent, label)
+    apply: Any = functools.partial(game.generator.apply, variables, train=False)  # pyright: ignore[reportCallIssue]
+    styles = apply(latent, label, method="mapping")
+    return apply(stylegan2.truncate(styles, variables["batch_stats"]["average_style"], psi), method="synthesis")
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -1,5 +1,7 @@
 """Equalised layers and filtered resampling against their definitions, written out in NumPy."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -44,7 +46,7 @@ def test_convolutions_resample_as_they_say(key):
     keys = jax.random.split(key)
     x, kernel = jax.random.normal(keys[0], (2, 6, 6, 3)), jax.random.normal(keys[1], (3, 3, 3, 5))
     small = jax.random.normal(keys[1], (1, 1, 3, 5))
-    cases = {
+    cases: dict[Any, jax.Array] = {
         "repeat": conv.conv(layers.upsample(x), kernel),
         "average": layers.average_pool(conv.conv(x, kernel)),
         "none": conv.conv(x, kernel),
@@ -64,7 +66,7 @@ def test_convolutions_resample_as_they_say(key):
 def test_the_learning_rate_is_equal_whatever_the_layer(rate, key):
     """Adam's first step moves every parameter by its rate; the function moves by that times the runtime scale."""
     x, step = jax.random.normal(key, (1, 50)), 1e-3
-    layer = equalised.Dense(4, gain=2.0, rate=rate)
+    layer: Any = equalised.Dense(4, gain=2.0, rate=rate)
     params = layer.init(key, x)["params"]
     np.testing.assert_allclose(jnp.std(params["kernel"]), 1 / rate, rtol=0.2)
     scale = 2 * rate / np.sqrt(50)
@@ -82,11 +84,11 @@ def test_variance_is_kept(key):
     """Through a layer of each kind with its gain, whatever its width."""
     x = jax.random.normal(key, (8, 16, 16, 32))
     for resample in ("none", "repeat", "average"):
-        layer = equalised.Conv(64, resample=resample, gain=equalised.GAIN)
+        layer: Any = equalised.Conv(64, resample=resample, gain=equalised.GAIN)
         out = layers.leaky_relu(layer.apply(layer.init(key, x), x))[:, 2:-2, 2:-2]
         # Repeated pixels are alike and so add up; means of independent ones are smaller.
         assert 0.2 < float(jnp.mean(out**2)) < 4
-    dense = equalised.Dense(64)
+    dense: Any = equalised.Dense(64)
     flat = equalised.leaky_relu(dense.apply(dense.init(key, x), x))
     np.testing.assert_allclose(jnp.mean(flat**2), 1, rtol=0.15)
 
@@ -106,15 +108,16 @@ def test_a_class_has_a_direction(key):
             return equalised.classify(features, label, 0 if label is None else 3)
 
     features = jax.random.normal(key, (4, 6))
-    variables = Net().init(key, features, jnp.zeros(4, jnp.int32))
-    logits = [Net().apply(variables, features, jnp.full(4, label)) for label in range(3)]
+    net: Any = Net()
+    variables = net.init(key, features, jnp.zeros(4, jnp.int32))
+    logits = [net.apply(variables, features, jnp.full(4, label)) for label in range(3)]
     params = variables["params"]
     embedding = equalised.pixel_norm(params["embed"]["kernel"] / np.sqrt(3))
     projected = features @ params["logit"]["kernel"] / np.sqrt(6)
     np.testing.assert_allclose(jnp.stack(logits, axis=1), projected @ embedding.T / np.sqrt(6), rtol=1e-4, atol=1e-5)
-    plain = Net().init(key, features)["params"]["logit"]["kernel"]
+    plain = net.init(key, features)["params"]["logit"]["kernel"]
     np.testing.assert_allclose(
-        Net().apply({"params": {"logit": {"kernel": plain, "bias": jnp.zeros(1)}}}, features),
+        net.apply({"params": {"logit": {"kernel": plain, "bias": jnp.zeros(1)}}}, features),
         (features @ plain / np.sqrt(6))[:, 0],
         rtol=1e-4,
         atol=1e-5,

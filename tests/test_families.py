@@ -65,12 +65,13 @@ def test_the_small_configs_are_games(name):
     from jaxgan import build, train_step
 
     _, config = cfg.load(name)
+    assert config.size is not None
     shape = (config.size, config.size, 3)
     for stage in range(len(config.grow) + 1):
         game = build.game(config, shape, 0, stage=stage)
         batch = {"image": np.zeros((8, *shape), np.float32)}
         state = jax.eval_shape(lambda game=game, batch=batch: train_step.init(game, batch, jax.random.key(0)))
         assert jax.eval_shape(
-            lambda state, game=game: train_step.generate(game, state.ema, np.zeros((2, game.latent_size), np.float32)),
+            lambda state, game=game: train_step.generate(game, state.ema, jax.numpy.zeros((2, game.latent_size))),
             state,
         ).shape == (2, *shape)

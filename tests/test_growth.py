@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from jaxgan import run as runs
 from jaxgan.errors import UserError
 from jaxgan.models import layers, msg, progressive
 
-TINY = {"width": 4, "max_width": 8, "learning_rate": 2e-3, "beta1": 0.0, "beta2": 0.99}
+TINY: Any = {"width": 4, "max_width": 8, "learning_rate": 2e-3, "beta1": 0.0, "beta2": 0.99}
 GROWING = cfg.Config(
     data="pictures.npz",
     generator=cfg.ProgressiveGenerator(**TINY),
@@ -59,7 +60,7 @@ def test_a_pyramid_holds_the_means_of_its_finest_pictures(key):
 
 
 def stage_and_state(stage):
-    game = build.game(GROWING, SHAPE, 0, stage=stage)
+    game: Any = build.game(GROWING, SHAPE, 0, stage=stage)
     make = jax.jit(lambda: runs.init(growth.at(GROWING, stage), game, SHAPE, 0, 0))
     return game, make()
 
@@ -86,8 +87,6 @@ def test_growing_does_not_change_the_function(stage, key):
     close(large, layers.upsample(small))
     close(train_step.generate(after, grown.ema, latent), train_step.generate(before, old.ema, latent))
     image = jax.random.normal(key, (4, *SHAPE))
-    assert before.view is not None
-    assert after.view is not None
     logits = [
         game.discriminator.apply(state.discriminator.variables, game.view(image, jnp.float32(alpha)), mutable=["fade"])
         for game, state, alpha in ((before, old, 1), (after, grown, 0))
@@ -232,8 +231,8 @@ def test_parameters_are_as_many_as_published(module, image, count, key):
 @pytest.mark.parametrize("combine", ["simple", "lin_cat", "cat_lin"])
 def test_every_size_of_a_pyramid_is_judged(combine, key):
     latent = jax.random.normal(key, (4, 5))
-    generator = msg.Generator(16, 3, width=4, max_width=8)
-    discriminator = msg.Discriminator(4, 8, combine)
+    generator: Any = msg.Generator(16, 3, width=4, max_width=8)
+    discriminator: Any = msg.Discriminator(4, 8, combine)
     variables = generator.init(key, latent)
     pyramid = generator.apply(variables, latent)
     assert [level.shape for level in pyramid] == [(4, 4, 4, 3), (4, 8, 8, 3), (4, 16, 16, 3)]

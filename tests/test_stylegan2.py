@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -69,8 +70,10 @@ def test_path_lengths_and_their_gradient_equal_pytorchs(converted):
             del rngs, mutable
             return generator.apply(variables, *inputs, train=False, method=method), {}
 
+    quiet: Any = Quiet
+
     def penalty(params):
-        found = paths.lengths(Quiet, params, stats, z, (), y, jax.random.key(0))
+        found = paths.lengths(quiet, params, stats, z, (), y, jax.random.key(0))
         return jnp.mean((found - RECORDED["path/aim"]) ** 2), found
 
     gradient, found = jax.jit(jax.grad(penalty, has_aux=True))(variables["params"])
@@ -101,6 +104,7 @@ def discriminator():
 
 
 def test_the_discriminator_its_slope_and_r1_equal_pytorchs():
+    module: Any
     module, params = discriminator()
     image = channels_last(RECORDED["judged/image"])
 
@@ -158,7 +162,7 @@ def test_parameters_are_as_many_as_published(size, width, generator, discriminat
     assert counts == [generator, discriminator]
 
 
-SMALL = stylegan2.Generator(8, 3, width=4, max_width=8, style_size=6, mapping_layers=2)
+SMALL: Any = stylegan2.Generator(8, 3, width=4, max_width=8, style_size=6, mapping_layers=2)
 
 
 def test_training_mixes_styles_and_draws_noise_for_each_example(key):
@@ -249,7 +253,7 @@ def test_an_odd_number_of_examples_has_no_path_length(key):
 def test_half_precision_stays_finite(key):
     """Latents, pictures and styles far larger than any in training, through both networks and their gradients."""
     generator = dataclasses.replace(SMALL, dtype=jnp.bfloat16)
-    judge = stylegan2.Discriminator(4, 8, dtype=jnp.bfloat16)
+    judge: Any = stylegan2.Discriminator(4, 8, dtype=jnp.bfloat16)
     latent = 1e4 * jax.random.normal(key, (4, 5))
     variables = generator.init(key, latent)
     variables = {**variables, "params": jax.tree.map(lambda leaf: 100 * leaf, variables["params"])}
@@ -263,7 +267,7 @@ def test_half_precision_stays_finite(key):
 def test_published_weights_are_read_from_files(tmp_path, converted):
     import safetensors.numpy
 
-    arrays = {name: np.ascontiguousarray(value) for name, value in recorded("G/").items()}
+    arrays: dict[str, Any] = {name: np.ascontiguousarray(value) for name, value in recorded("G/").items()}
     safetensors.numpy.save_file(arrays, tmp_path / "G.safetensors")
     np.savez(tmp_path / "G.npz", **arrays)
     for name in ("G.safetensors", "G.npz"):

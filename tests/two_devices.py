@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import json
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +22,10 @@ from jaxgan import build, growth, parallel, train_step, training
 from jaxgan import config as cfg
 from jaxgan.data import ArraySource
 
-SIZES = {"width": 4, "max_width": 8}
+SIZES: Any = {"width": 4, "max_width": 8}
 SHAPE = (8, 8, 3)
 STEPS, BATCH = 3, 8
-GROUPS = {"minibatch_stddev": 2}
+GROUPS: Any = {"minibatch_stddev": 2}
 FAMILIES = {
     "progressive": cfg.Config(
         generator=cfg.ProgressiveGenerator(**SIZES),

@@ -50,7 +50,6 @@ class Mix:
         import jax
 
         from jaxgan import sampling
-        from jaxgan.keys import stream
         from jaxgan.latent import mix
         from jaxgan.models import stylegan2
         from jaxgan.monitor import images
@@ -68,8 +67,7 @@ class Mix:
         if not 0 <= crossover <= layers:
             raise UserError(f"--crossover must be 0 to {layers}, the layers of {self.run}, not {crossover}")
         if self.truncation is not None:
-            mean, _ = mix.statistics(game, variables, stream(key, "mean"), _labels(label, 1))
-            styles = stylegan2.truncate(styles, mean, self.truncation)
+            styles = stylegan2.truncate(styles, variables["batch_stats"]["average_style"], self.truncation)
         sheet = mix.grid(game, variables, styles[: self.columns], styles[self.columns :], crossover)
         images.save(out, images.grid(sheet.reshape(-1, *sheet.shape[2:]), self.columns + 1))
         print(f"{crossover} of {layers} layers from the top, step {int(trained.state.step)}: {out}")

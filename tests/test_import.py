@@ -1,0 +1,118 @@
+"""`jaxgan import`: a published generator, recorded from PyTorch (record_stylegan2.py), as a run like any other."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxgan import cli, sampling
+from jaxgan import run as runs
+from jaxgan.models import nvidia, stylegan2
+from jaxgan.monitor import images
+
+RECORDED = np.load(Path(__file__).with_name("data") / "stylegan2.npz")
+ARRAYS = {name.removeprefix("G/"): RECORDED[name] for name in RECORDED.files if name.startswith("G/")}
+GENERATOR, LATENT_SIZE, VARIABLES = nvidia.convert(ARRAYS)
+
+
+def write(path, **arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("import")
+    cli.main(["import", str(write(folder / "G.npz", **ARRAYS)), "--out", str(folder / "faces")])
+    return folder / "faces"
+
+
+def fails(arguments, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main([str(argument) for argument in arguments])
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1, error
+    return error
+
+
+def sampled(run, out, *options):
+    cli.main(["sample", str(run), "--count", "4", "--out", str(out), *options])
+    return np.stack([np.asarray(Image.open(path)) for path in sorted(out.iterdir())]).astype(int)
+
+
+@jax.jit
+def made(psi):
+    """What the generator makes of the latents that `jaxgan sample` draws."""
+    latent = sampling.draw_latents(jax.random.key(0), 4, LATENT_SIZE)
+    styles = GENERATOR.apply(VARIABLES, latent, train=False, method="mapping")
+    drawn = stylegan2.truncate(styles, VARIABLES["batch_stats"]["average_style"], psi)
+    return GENERATOR.apply(VARIABLES, drawn, train=False, method="synthesis")
+
+
+def test_samples_are_the_published_generators(run, tmp_path):
+    whole = sampled(run, tmp_path / "whole")
+    assert whole.shape == (4, 16, 16, 3)
+    half = sampled(run, tmp_path / "half", "--truncation", "0.5")
+    # Two programs may round a brightness apart.
+    np.testing.assert_allclose(whole, images.to_uint8(made(1.0)), atol=1)
+    np.testing.assert_allclose(sampled(run, tmp_path / "one", "--truncation", "1.0"), whole, atol=1)
+    np.testing.assert_allclose(half, images.to_uint8(made(0.5)), atol=1)
+    assert np.abs(half - whole).mean() > 2
+
+
+def test_it_is_shown_as_a_run_of_its_networks(run, capsys):
+    cli.main(["show", str(run)])
+    shown = capsys.readouterr().out
+    config, end = json.JSONDecoder().raw_decode(shown)
+    assert (config["data"], config["size"], config["latent_size"]) == ("", 16, LATENT_SIZE)
+    assert config["generator"]["style_size"] == GENERATOR.style_size
+    assert "step 0 of " in shown[end:]
+    params = sum(leaf.size for leaf in jax.tree.leaves(VARIABLES["params"]))
+    assert f"generator: {params:,} parameters, sha256 {cli.digest(VARIABLES['params'])}" in shown
+
+
+def test_mistakes_are_one_line(run, tmp_path, capsys):
+    before = (run / "config.json").read_bytes()
+    file = write(tmp_path / "G.npz", **ARRAYS)
+    assert f"{run}: holds a run already" in fails(["import", file, "--out", run], capsys)
+    assert (run / "config.json").read_bytes() == before
+    (tmp_path / "text.npz").write_text("not a file of arrays")
+    lacking = {name: value for name, value in ARRAYS.items() if name != "mapping.w_avg"}
+    for name, message in (
+        ("missing.npz", "missing.npz: no such file"),
+        ("text.npz", "text.npz: cannot be read as safetensors or npz"),
+        (write(tmp_path / "lacking.npz", **lacking).name, "lacking.npz: not a StyleGAN2 generator"),
+    ):
+        assert message in fails(["import", tmp_path / name, "--out", tmp_path / "none"], capsys)
+    assert not (tmp_path / "none").exists()
+    pictures = write(tmp_path / "pictures.npz", images=np.zeros((4, 16, 16, 3), np.uint8))
+    train = ["train", run, "--quiet", "--data", pictures]
+    assert "fewer than a batch of 32" in fails(train, capsys)
+    other = ["--batch-size", "4", "--generator.style-size", "8"]
+    assert "made by another config: generator.style_size (24, now 8);" in fails([*train, *other], capsys)
+
+
+def test_training_goes_on_from_it(run, tmp_path, capsys):
+    run = Path(shutil.copytree(run, tmp_path / "faces"))
+    draw = np.random.default_rng(0).integers
+    first, second = (
+        write(tmp_path / f"{name}.npz", images=draw(0, 256, (8, 16, 16, 3)).astype(np.uint8))
+        for name in ("first", "second")
+    )
+    assert json.loads((run / "data.json").read_text()) == {"shape": [16, 16, 3], "classes": 0, "identity": None}
+    lighter = ["--batch-size=4", "--r1=0", "--path-length=0", "--augment"]  # Which compiles in a third of the time.
+    cli.main(["train", str(run), "--quiet", "--data", str(first), "--steps=1", *lighter])
+    assert json.loads((run / "data.json").read_text())["identity"] is not None
+    trained = runs.read(run)
+    assert (int(trained.state.step), trained.config.batch_size, trained.config.data) == (1, 4, str(first))
+    # Adam's first step moves nothing by more than its rate; a generator begun anew would be far off.
+    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), trained.state.generator.params, VARIABLES["params"])
+    assert 0 < max(jax.tree.leaves(moved)) <= 1.01 * trained.config.generator.learning_rate
+    # From now on it is a run of these data and this config.
+    assert f"{run}: began with other data: identity" in fails(["train", run, "--data", second], capsys)
+    assert "made by another config: batch_size (4, now 8)" in fails(["train", run, "--batch-size", "8"], capsys)
