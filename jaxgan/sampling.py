@@ -130,9 +130,9 @@ def slerp(start: jax.Array, end: jax.Array, share: jax.Array) -> jax.Array:
     return a * start + b * end
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=0)
 def _generate(
-    game: train_step.Game, psi: float | None, variables: Any, latent: jax.Array, label: jax.Array | None
+    game: train_step.Game, psi: float | jax.Array | None, variables: Any, latent: jax.Array, label: jax.Array | None
 ) -> jax.Array:
     if psi is None:
         return train_step.generate(game, variables, latent, label)

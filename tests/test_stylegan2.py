@@ -286,6 +286,10 @@ def test_files_that_are_none_are_one_line(tmp_path):
     with pytest.raises(UserError, match=r"cut.safetensors: cannot be read"):
         nvidia.load(tmp_path / "cut.safetensors")
     arrays = recorded("G/")
+    cut = {**arrays, "synthesis.b8.conv0.weight": arrays["synthesis.b8.conv0.weight"][:, :1]}
+    np.savez(tmp_path / "cut.npz", **cut)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UserError, match=r"cut.npz: .*conv8_0/kernel has the shape \(3, 3, 1, 32\), not"):
+        nvidia.load(tmp_path / "cut.npz")
     del arrays["synthesis.b8.conv0.affine.weight"]
     np.savez(tmp_path / "other.npz", **arrays)
     with pytest.raises(UserError, match=r"other.npz: .* it has no synthesis.b8.conv0.affine.weight"):

@@ -4,11 +4,14 @@ Their own files are pickles, which run what is in them. On a machine where that 
 stylegan2-ada-pytorch, saved with `safetensors.torch.save_file` or `numpy.savez`, is all that is needed here.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
@@ -45,6 +48,8 @@ def load(path: Path) -> tuple[stylegan2.Generator, int, dict[str, Any]]:
         return convert(arrays)
     except KeyError as missing:
         raise UserError(f"{path}: not a StyleGAN2 generator with skips: it has no {missing.args[0]}") from None
+    except UserError as wrong:
+        raise UserError(f"{path}: not a StyleGAN2 generator with skips: {wrong}") from None
 
 
 def convert(arrays: Arrays) -> tuple[stylegan2.Generator, int, dict[str, Any]]:
@@ -91,7 +96,18 @@ def convert(arrays: Arrays) -> tuple[stylegan2.Generator, int, dict[str, Any]]:
         "batch_stats": {"average_style": arrays["mapping.w_avg"]},
         "noise": {"synthesizer": noise},
     }
+    _check_shapes(generator, latent_size, variables)
     return generator, latent_size, variables
+
+
+def _check_shapes(generator: stylegan2.Generator, latent_size: int, variables: dict[str, Any]) -> None:
+    label = (jnp.zeros(1, jnp.int32),) if generator.classes else ()
+    wanted = jax.eval_shape(generator.init, jax.random.key(0), jnp.zeros((1, latent_size)), *label)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(wanted):
+        found = functools.reduce(lambda tree, part: tree[part.key], path, variables)
+        if np.shape(found) != leaf.shape:
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise UserError(f"what becomes {name} has the shape {np.shape(found)}, not {leaf.shape}")
 
 
 def _dense(arrays: Arrays, name: str) -> dict[str, np.ndarray]:

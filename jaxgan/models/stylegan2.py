@@ -95,7 +95,7 @@ class Generator(nn.Module):
         return jnp.where(mixed, jax.random.randint(stream(key, "crossover"), (), 1, self.layers), self.layers)
 
 
-def truncate(styles: jax.Array, average: jax.Array, psi: float) -> jax.Array:
+def truncate(styles: jax.Array, average: jax.Array, psi: float | jax.Array) -> jax.Array:
     """Draws styles [N, layers, W] towards the average one [W]: 1 leaves them, 0 makes all alike.
 
     References:
