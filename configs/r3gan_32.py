@@ -16,7 +16,7 @@ BOTH: Any = {
     "beta1": 0.0,
     "beta2": 0.9,
     "final_beta2": 0.99,
-    "width": 32,
+    "width": 16,
     "max_width": 128,
     "blocks": 1,
     "group_width": 0,

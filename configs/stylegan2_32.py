@@ -13,7 +13,7 @@ BOTH: Any = {
     "learning_rate": 2e-3,
     "beta1": 0.0,
     "beta2": 0.99,
-    "width": 32,
+    "width": 16,
     "max_width": 128,
 }
 
