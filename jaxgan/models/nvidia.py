@@ -104,7 +104,7 @@ def _check_shapes(generator: stylegan2.Generator, latent_size: int, variables: d
     label = (jnp.zeros(1, jnp.int32),) if generator.classes else ()
     wanted = jax.eval_shape(generator.init, jax.random.key(0), jnp.zeros((1, latent_size)), *label)
     for path, leaf in jax.tree_util.tree_leaves_with_path(wanted):
-        found = functools.reduce(lambda tree, part: tree[part.key], path, variables)
+        found: Any = functools.reduce(lambda tree, part: tree[part.key], path, variables)
         if np.shape(found) != leaf.shape:
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             raise UserError(f"what becomes {name} has the shape {np.shape(found)}, not {leaf.shape}")
