@@ -9,7 +9,7 @@ import record_r3gan as record
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxgan import losses
-from jaxgan.models import equalised, r3gan
+from jaxgan.models import conv, equalised, r3gan
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_grouped_equals_xlas(group, key):
         y, pullback = jax.vjp(function, x, kernel)
         return y, pullback(slope), jax.grad(penalty, (0, 1))(x, kernel)
 
-    jax.tree.map(assert_close, jax.jit(lambda: all_of(r3gan.grouped))(), jax.jit(lambda: all_of(xla))())
+    jax.tree.map(assert_close, jax.jit(lambda: all_of(conv.grouped))(), jax.jit(lambda: all_of(xla))())
 
 
 def parameters(module, key, *inputs):

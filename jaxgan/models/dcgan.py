@@ -56,7 +56,7 @@ class Generator(nn.Module):
     @nn.compact
     def __call__(self, latent: jax.Array, label: jax.Array | None = None, train: bool = True) -> jax.Array:
         base, doublings = stages(self.size)
-        widths = _widths(self.width, doublings)[::-1]
+        widths = layers.widths(self.width, 8 * self.width, doublings - 1)
         x = layers.concatenate_label(latent, label, self.classes, self.dtype)
         x = layers.dense(base * base * widths[0], self.dtype)(x).reshape(-1, base, base, widths[0])
         x = nn.relu(layers.batch_norm(x, train, self.axis))
@@ -105,7 +105,7 @@ class Discriminator(nn.Module):
     def __call__(self, image: jax.Array, label: jax.Array | None = None, train: bool = True) -> jax.Array:
         _, halvings = stages(image.shape[1])
         x = image.astype(self.dtype)
-        for index, width in enumerate(_widths(self.width, halvings)):
+        for index, width in enumerate(layers.widths(self.width, 8 * self.width, halvings - 1)[::-1]):
             # The first layer is not normalised (paper, section 3), so that the scale of the pixels stays visible.
             normalised = self.norm == "batch" and index > 0
             x = self._halve(x, width, use_bias=not normalised)
@@ -123,8 +123,3 @@ class Discriminator(nn.Module):
             return layers.normalised(conv, self.norm, x)
         conv = layers.Conv(features, use_bias=use_bias, dtype=self.dtype)
         return layers.max_pool(layers.normalised(conv, self.norm, x))
-
-
-def _widths(width: int, count: int) -> list[int]:
-    """Features from the largest feature map to the smallest."""
-    return [width * min(2**index, 8) for index in range(count)]

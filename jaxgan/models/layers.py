@@ -15,6 +15,14 @@ normal = nn.initializers.normal(0.02)
 """DCGAN's initialisation of kernels (arXiv 1511.06434, section 4)."""
 
 
+def widths(width: int, limit: int, doublings: int) -> list[int]:
+    """Features of each size, from the smallest to the full one.
+
+    `width` at the full size, twice as many at each halving, at most `limit`.
+    """
+    return [min(width * 2**index, limit) for index in range(doublings, -1, -1)]
+
+
 class Conv(nn.Module):
     """Convolution, [N, H, W, C] -> [N, H/stride, W/stride, features], with jaxgan's fast gradients.
 

@@ -16,7 +16,7 @@ import numpy as np
 import safetensors.numpy
 
 from jaxgan.errors import UserError
-from jaxgan.models import stylegan2
+from jaxgan.models import layers, stylegan2
 from jaxgan.models.dcgan import stages
 
 Arrays = Mapping[str, np.ndarray]
@@ -86,7 +86,7 @@ def convert(arrays: Arrays) -> tuple[stylegan2.Generator, int, dict[str, Any]]:
         synthesis[f"picture{side}"] = _modulated(arrays, f"synthesis.b{side}.torgb")
     size, channels = sides[-1], len(synthesis[f"picture{sides[-1]}"]["bias"])
     width, limit = features[size], max(features.values())
-    if list(features.values()) != stylegan2.widths(width, limit, stages(size)[1]):
+    if list(features.values()) != layers.widths(width, limit, stages(size)[1]):
         raise UserError(f"features of {features} by size do not double at each halving up to a limit")
     generator = stylegan2.Generator(
         size, channels, width, limit, style_size, mapping_layers=max(depth, 1), classes=classes

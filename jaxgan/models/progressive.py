@@ -187,7 +187,7 @@ def shrunk(side: int, image: jax.Array, alpha: jax.Array) -> jax.Array:
 def by_side(size: int, width: int, max_width: int) -> dict[int, int]:
     """Features of every side, from the smallest to the full size, which has `width`."""
     base, doublings = stages(size)
-    return {base * 2**index: min(width * 2 ** (doublings - index), max_width) for index in range(doublings + 1)}
+    return {base * 2**index: own for index, own in enumerate(layers.widths(width, max_width, doublings))}
 
 
 def _faded(old: jax.Array, new: jax.Array, alpha: jax.Array) -> jax.Array:

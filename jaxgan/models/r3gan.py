@@ -61,7 +61,7 @@ class Generator(nn.Module):
     @nn.compact
     def __call__(self, latent: jax.Array, label: jax.Array | None = None, train: bool = True) -> jax.Array:
         base, doublings = stages(self.size)
-        widths = _widths(self.width, self.max_width, doublings)[::-1]
+        widths = layers.widths(self.width, self.max_width, doublings)
         gain = _gain(self.blocks * len(widths))
         x, label = latent.astype(self.dtype), layers.check_label(label, self.classes)
         if label is not None:
@@ -105,7 +105,7 @@ class Discriminator(nn.Module):
     def __call__(self, image: jax.Array, label: jax.Array | None = None) -> jax.Array:
         label = layers.check_label(label, self.classes)
         base, halvings = stages(image.shape[1])
-        widths = _widths(self.width, self.max_width, halvings)
+        widths = layers.widths(self.width, self.max_width, halvings)[::-1]
         gain = _gain(self.blocks * len(widths))
         x = _linear(widths[0], self.dtype, name="image")(image.astype(self.dtype))
         for index, width in enumerate(widths):
@@ -149,48 +149,11 @@ class Block(nn.Module):
         y = layers.leaky_relu(expand(x))
         kernel = self.param("kernel", _msr(self.gain), (3, 3, group, features), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (features,), jnp.float32)
-        y = layers.leaky_relu(grouped(y, kernel.astype(self.dtype)) + bias.astype(self.dtype))
+        y = layers.leaky_relu(conv.grouped(y, kernel.astype(self.dtype)) + bias.astype(self.dtype))
         project = nn.Dense(
             x.shape[-1], use_bias=False, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="project"
         )
         return x + project(y)
-
-
-def grouped(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Grouped convolution of stride 1, each group of features by itself, [N, H, W, C] -> [N, H, W, D].
-
-    As `lax.conv_general_dilated` with `feature_group_count`, which it is on accelerators. On CPU that is a naive loop,
-    its gradients too; products of patches are about ten times as fast. Winograd's algorithm for each group would
-    shorten a training step by another third, but takes ten times as long to compile.
-
-    Args:
-        x: features; a group's are neighbours.
-        kernel: [k, k, C / groups, D], k odd; a group's outputs are neighbours.
-    """
-    if kernel.shape[2] == x.shape[3]:
-        return conv.conv(x, kernel)
-    return jax.lax.platform_dependent(x, kernel, cpu=_grouped_by_patches, default=_grouped_by_xla)
-
-
-def _grouped_by_xla(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    order, groups = ("NHWC", "HWIO", "NHWC"), x.shape[3] // kernel.shape[2]
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=order, feature_group_count=groups)
-
-
-def _grouped_by_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    (n, h, w, channels), (k, _, group, features) = x.shape, kernel.shape
-    groups, side = channels // group, (k // 2, k // 2)
-    x = jnp.pad(x, ((0, 0), side, side, (0, 0)))
-    x = x.reshape(n, h + k - 1, w + k - 1, groups, group).transpose(3, 0, 1, 2, 4)
-    patches = jnp.concatenate([x[:, :, i : i + h, j : j + w] for i in range(k) for j in range(k)], axis=-1)
-    taps = kernel.reshape(k * k * group, groups, -1).swapaxes(0, 1)
-    y = patches.reshape(groups, n * h * w, -1) @ taps
-    return y.reshape(groups, n, h, w, -1).transpose(1, 2, 3, 0, 4).reshape(n, h, w, features)
-
-
-def _widths(width: int, limit: int, doublings: int) -> list[int]:
-    """Features from the largest feature map to the smallest."""
-    return [min(width * 2**index, limit) for index in range(doublings + 1)]
 
 
 def _gain(blocks: int) -> float:

@@ -137,7 +137,7 @@ class _Synthesis(nn.Module):
     def __call__(self, styles: jax.Array, train: bool) -> jax.Array:
         base, doublings = stages(self.size)
         picture, place = jnp.zeros(()), 0
-        features = widths(self.width, self.max_width, doublings)
+        features = layers.widths(self.width, self.max_width, doublings)
         const = self.param("const", nn.initializers.normal(1.0), (base, base, features[0]), jnp.float32)
         x = jnp.broadcast_to(const.astype(self.dtype), (len(styles), *const.shape))
         for index, width in enumerate(features):
@@ -235,7 +235,7 @@ class Discriminator(nn.Module):
     @nn.compact
     def __call__(self, image: jax.Array, label: jax.Array | None = None) -> jax.Array:
         base, halvings = stages(image.shape[1])
-        features = widths(self.width, self.max_width, halvings)[::-1]
+        features = layers.widths(self.width, self.max_width, halvings)[::-1]
         x = equalised.leaky_relu(equalised.Conv(features[0], kernel=1, dtype=self.dtype, name="first")(image))
         for index, width in enumerate(features[1:]):
             side = base * 2 ** (halvings - index)
@@ -248,8 +248,3 @@ class Discriminator(nn.Module):
         x = equalised.leaky_relu(equalised.Conv(features[-1], name="last")(x))
         x = equalised.leaky_relu(equalised.Dense(features[-1], name="features")(x.reshape(len(x), -1)))
         return equalised.classify(x, label, self.classes)
-
-
-def widths(width: int, limit: int, doublings: int) -> list[int]:
-    """Features from the smallest size to the full one, which has `width`."""
-    return [min(width * 2**index, limit) for index in range(doublings, -1, -1)]
