@@ -514,6 +514,7 @@ def _dry_run(config: cfg.Config) -> None:
     import jax
 
     from jaxgan import build, parallel, run, train_step
+    from jaxgan.models import conv
 
     source = build.source(config) if config.data else build.stand_in(config)
     game = build.game(config, source.shape, source.classes)
@@ -528,9 +529,12 @@ def _dry_run(config: cfg.Config) -> None:
         for path, leaf in jax.tree_util.tree_leaves_with_path(player.params):
             print(f"  {jax.tree_util.keystr(path, simple=True, separator='/'):32} {list(leaf.shape)}")
     step = jax.jit(train_step.train_step, static_argnums=0, donate_argnums=1)
-    compiled = step.lower(game, state, batch, jax.random.key(0)).compile()
+    with conv.plainly():
+        compiled = step.lower(game, state, batch, jax.random.key(0)).compile()
     cost, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
     print(f"a step: {cost.get('flops', 0) / 1e9:.2f} GFLOP")
     if memory is not None:
         kept, extra = memory.argument_size_in_bytes / 2**20, memory.temp_size_in_bytes / 2**20
         print(f"memory: {kept:.0f} MiB of state and batch, {extra:.0f} MiB more during a step")
+    if jax.default_backend() == "cpu":
+        print("Training on CPU takes fewer FLOPs and more memory, by Winograd's algorithm.")
