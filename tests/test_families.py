@@ -39,14 +39,16 @@ def test_a_run_goes_on_exactly(family, pictures, tmp_path):
     unbroken, stopped = (cli.digest(runs.read(tmp_path / name).state) for name in ("unbroken", "stopped"))
     assert unbroken == stopped
     assert (tmp_path / "unbroken" / "samples" / "000005.png").is_file()
-    cli.main(["sample", str(tmp_path / "unbroken"), "--count=4", "--truncation=0.7"])
-    assert (tmp_path / "unbroken" / "samples.png").is_file()
+    if family == "stylegan2":
+        cli.main(["sample", str(tmp_path / "unbroken"), "--count=4", "--truncation=0.7"])
+        assert (tmp_path / "unbroken" / "samples.png").is_file()
 
 
 def test_two_devices_train_as_one():
     process = subprocess.run(
         [sys.executable, Path(__file__).with_name("two_devices.py")],
-        env={**os.environ, "JAX_NUM_CPU_DEVICES": "2"},
+        # Compiled in half the time: three steps of tiny networks.
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": "2", "XLA_FLAGS": "--xla_backend_optimization_level=0"},
         capture_output=True,
         text=True,
     )
