@@ -25,7 +25,7 @@ from step_time import ROUNDS
 from jaxgan import build, parallel, training
 from jaxgan import config as cfg
 from jaxgan.data import ArraySource
-from jaxgan.models import conv
+from jaxgan.models import stylegan2
 from jaxgan.run import initial_state
 
 SHAPE = (64, 64, 3)
@@ -93,12 +93,6 @@ def fastest(runs: dict[str, Run]) -> dict[str, float]:
     return best
 
 
-def scaled(x: jax.Array, kernel: jax.Array, style: jax.Array) -> jax.Array:
-    """A modulated convolution by scaling what goes in and what comes out, [N, H, W, C] -> [N, H, W, D]."""
-    length = lax.rsqrt(style**2 @ jnp.sum(kernel**2, axis=(0, 1)) + 1e-8)
-    return conv.conv(x * style[:, None, None], kernel) * length[:, None, None]
-
-
 def grouped(x: jax.Array, kernel: jax.Array, style: jax.Array) -> jax.Array:
     """The same by a kernel an example, the examples side by side as groups of channels."""
     count, height, width, channels = x.shape
@@ -151,7 +145,7 @@ def main() -> None:
     if theirs and "jaxgan" in best:
         print(f"  ratio, jaxgan in the loop / PyTorch's best: {best['jaxgan'] / min(theirs):.2f}")
     print(f"\nmodulated 3x3 convolution {list(MODULATED)} -> {MODULATED[3]} and its gradients, in a loop:")
-    for label, form, repeats in (("scaled", scaled, 10), ("grouped", grouped, 1)):
+    for label, form, repeats in (("scaled", stylegan2.modulated, 10), ("grouped", grouped, 1)):
         print(f"  {label:16} {modulated_seconds(form, repeats) * 1e3:8.1f} ms", flush=True)
 
 

@@ -27,7 +27,6 @@ config = Config(
     batch_size=16,
     grow=(50_000, 125_000, 200_000, 275_000, 350_000, 425_000, 500_000, 575_000),
     fade_steps=37_500,
-    grow_batch_sizes=(16, 16, 16, 16, 16, 16, 16, 16, 16),
     ema_decay=0.999,
     steps=750_000,
     sample_every=1000,

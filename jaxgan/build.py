@@ -110,10 +110,9 @@ def game(
     stages = len(config.grow)
     stage = stages if stage is None else stage
     config = growth.at(config, stage)
-    side, halvings = shape[0], stages - stage
-    if stages and dcgan.stages(side)[1] < stages:
-        raise UserError(f"grow: {side} px are {dcgan.stages(side)[1]} doublings of the smallest size, not {stages}")
-    side //= 2**halvings
+    if stages and (doublings := dcgan.stages(shape[0])[1]) < stages:
+        raise UserError(f"grow: {shape[0]} px are {doublings} doublings of the smallest size, not {stages}")
+    side = shape[0] // 2 ** (stages - stage)
     known = {"shape": shape, "size": shape[0], "channels": shape[-1], "side": side}
     known |= {"classes": classes, "dtype": jnp.dtype(config.precision), "axis": axis}
     same = {field.name for field in dataclasses.fields(Game)} & {field.name for field in dataclasses.fields(config)}
@@ -179,8 +178,6 @@ def _adam(player: cfg.Adam) -> optax.GradientTransformation:
 
 def _falling(begin: float, end: float, steps: int) -> optax.Schedule:
     """From one value to another by half a cosine."""
-    if end == 0:
-        return optax.cosine_decay_schedule(begin, steps)
     share = optax.cosine_decay_schedule(1.0, steps)
     return lambda count: end + (begin - end) * share(count)
 

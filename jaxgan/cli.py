@@ -232,7 +232,7 @@ class Sample:
         pictures = sampling.pictures(trained.game, trained.state.ema, latent, label, psi)
         out = self.out or self.run / "samples.png"
         if out.suffix:
-            _check_suffix(out, images.PICTURES)
+            images.check_suffix(out, images.PICTURES)
             columns = trained.classes if label is not None and self.label is None else round(self.count**0.5)
             images.save(out, images.grid(pictures, max(1, columns)))
         else:
@@ -269,7 +269,7 @@ class Interpolate:
         if self.frames < 1:
             raise UserError(f"--frames must be at least 1, not {self.frames}")
         out = self.out or self.run / "interpolation.gif"
-        _check_suffix(out, images.ANIMATIONS + images.PICTURES)
+        images.check_suffix(out, images.ANIMATIONS + images.PICTURES)
         trained, latent, _, psi = _latents(self.run, self.count, self.seed, self.label, self.truncation)
         latent = sampling.walk(latent, self.frames)
         label = jnp.full(len(latent), self.label or 0) if trained.classes else None
@@ -387,7 +387,7 @@ class Import:
     """Directory of the run; runs/ and the file's name if not given."""
 
     def __call__(self) -> None:
-        from jaxgan.run import adopt
+        from jaxgan.published import adopt
 
         out = self.out or Path("runs") / self.file.stem
         trained = adopt(self.file, out)
@@ -482,26 +482,15 @@ def _latents(
 
     from jaxgan import sampling
     from jaxgan.latent import mix
-    from jaxgan.run import read
+    from jaxgan.run import read_pictures
 
-    trained = read(run, best)
-    if len(trained.shape) == 1:
-        raise UserError(f"{run}: makes points, not pictures; look at {run}/samples.gif, or `jaxgan modes {run}`")
-    if label is not None and not trained.classes:
-        raise UserError(f"--label {label}: {run} is not conditional; train with --conditional")
-    if label is not None and not 0 <= label < trained.classes:
-        raise UserError(f"--label {label}: {run} has classes 0 to {trained.classes - 1}")
+    trained = read_pictures(run, best, label)
     psi = truncation if mix.has_styles(trained.game) else None
     bound = None if mix.has_styles(trained.game) else truncation
     latent = sampling.draw_latents(jax.random.key(seed), count, trained.game.latent_size, bound)
     if not trained.classes:
         return trained, latent, None, psi
     return trained, latent, jnp.arange(count) % trained.classes if label is None else jnp.full(count, label), psi
-
-
-def _check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
-    if path.suffix not in allowed:
-        raise UserError(f"{path}: unknown ending {path.suffix or '(none)'}; one of {', '.join(allowed)}")
 
 
 def _size(params: Any) -> int:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxgan import judging
 from jaxgan.game import Batch, Game, Network, TrainState, labels
-from jaxgan.keys import each, stream
+from jaxgan.keys import normal, stream
 
 _DECAY = 0.99  # Of the running mean of lengths.
 
@@ -64,10 +64,10 @@ def gradients(
     index = batch["index"][::2]
     if len(batch["index"]) % 2:
         raise ValueError(f"path_length: needs an even number of examples on every device, not {len(batch['index'])}")
-    latent = _normal(stream(key, "path latent"), index, (game.latent_size,))
+    latent = normal(stream(key, "path latent"), index, (game.latent_size,))
     label = tuple(label[::2] for label in labels(batch))
     shape = batch["image"].shape[1:]
-    y = _normal(stream(key, "path direction"), index, shape) / jnp.sqrt(float(shape[0] * shape[1]))
+    y = normal(stream(key, "path direction"), index, shape) / jnp.sqrt(float(shape[0] * shape[1]))
 
     def penalty(params: Any) -> tuple[jax.Array, jax.Array]:
         found = lengths(game.generator, params, stats, latent, label, y, stream(noise, "path"))
@@ -80,7 +80,3 @@ def gradients(
 def updated(mean: jax.Array, length: jax.Array) -> jax.Array:
     """The running mean of lengths after another one."""
     return _DECAY * mean + (1 - _DECAY) * length
-
-
-def _normal(key: jax.Array, index: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    return jax.vmap(lambda key: jax.random.normal(key, shape, jnp.float32))(each(key, index))

@@ -28,7 +28,6 @@ from jaxgan import build, checkpoint, growth, parallel, train_step
 from jaxgan import config as cfg
 from jaxgan.data import Source
 from jaxgan.errors import UserError
-from jaxgan.models import nvidia
 
 
 def is_run(path: Path) -> bool:
@@ -164,46 +163,20 @@ def read(run: Path, best: bool = False) -> Trained:
     return Trained(config, game(int(restored.state.step)), restored.state, shape, classes, restored.unreadable)
 
 
-def adopt(file: Path, run: Path) -> Trained:
-    """Makes a run, at step 0, of a StyleGAN2 generator that NVIDIA published (see `models.nvidia`).
+def read_pictures(run: Path, best: bool = False, label: int | None = None) -> Trained:
+    """As `read`, for a command that draws pictures, perhaps of one class.
 
     Raises:
-        UserError: the file cannot be read, or there is a run already.
+        UserError: as `read`, or the run makes points, or has no such class.
     """
-    if is_run(run):
-        raise UserError(f"{run}: holds a run already; choose another --out, or delete it")
-    generator, latent_size, variables = nvidia.load(file)
-    sizes: Any = {"width": generator.width, "max_width": generator.max_width}
-    rates: Any = {"learning_rate": 2.5e-3, "beta1": 0.0, "beta2": 0.99}
-    config = cfg.Config(
-        data="",
-        size=generator.size,
-        conditional=generator.classes > 0,
-        generator=cfg.StyleGAN2Generator(
-            **sizes, **rates, style_size=generator.style_size, mapping_layers=generator.mapping_layers
-        ),
-        discriminator=cfg.StyleGAN2Discriminator(**sizes, **rates),
-        latent_size=latent_size,
-        batch_size=32,
-        r1=10.0,
-        penalty_every=16,
-        path_length=2.0,
-        augment=("colour", "translation", "cutout"),
-    )
-    shape = (generator.size, generator.size, generator.channels)
-    game = build.game(config, shape, generator.classes)
-    state = jax.jit(functools.partial(init, config, game, shape, generator.classes, config.seed))()
-    arrays = jax.tree.map(jnp.asarray, variables)
-    params, stats = arrays["params"], {name: value for name, value in arrays.items() if name != "params"}
-    state = dataclasses.replace(
-        state, generator=dataclasses.replace(state.generator, params=params, stats=stats), ema=arrays
-    )
-    with lock(run), checkpoint.open_for_saving(run, config) as saver:
-        saver.save(state)
-        write_config(run, config)
-        about = {"shape": list(shape), "classes": generator.classes, "identity": None}
-        write_atomically(run / "data.json", json.dumps(about, indent=2) + "\n")
-    return Trained(config, game, state, shape, generator.classes, [])
+    trained = read(run, best)
+    if len(trained.shape) == 1:
+        raise UserError(f"{run}: makes points, not pictures; look at {run}/samples.gif, or `jaxgan modes {run}`")
+    if label is not None and not trained.classes:
+        raise UserError(f"--label {label}: {run} is not conditional; train with --conditional")
+    if label is not None and not 0 <= label < trained.classes:
+        raise UserError(f"--label {label}: {run} has classes 0 to {trained.classes - 1}")
+    return trained
 
 
 def initial_state(

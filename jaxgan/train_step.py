@@ -31,7 +31,7 @@ from jax.experimental.shard_alike import shard_alike
 
 from jaxgan import augment, judging, losses, paths
 from jaxgan.game import Batch, Game, Metrics, Network, Player, TrainState, batch_size, labels, used
-from jaxgan.keys import each, stream
+from jaxgan.keys import normal, stream
 
 __all__ = [
     "Batch",
@@ -158,11 +158,7 @@ def latents(key: jax.Array, count: int, size: int) -> jax.Array:
     Returns:
         float32 [N, size].
     """
-    return _latents_at(key, jnp.arange(count), size)
-
-
-def _latents_at(key: jax.Array, index: jax.Array, size: int) -> jax.Array:
-    return jax.vmap(lambda k: jax.random.normal(k, (size,), jnp.float32))(each(key, index))
+    return normal(key, jnp.arange(count), (size,))
 
 
 def generate(game: Game, variables: Any, latent: jax.Array, label: jax.Array | None = None) -> Any:
@@ -190,7 +186,7 @@ class _Generated(NamedTuple):
 
 
 def _generate(game: Game, player: Player, stats: Any, batch: Batch, key: jax.Array, noise: jax.Array) -> _Generated:
-    latent = _latents_at(stream(key, "latent"), batch["index"], game.latent_size)
+    latent = normal(stream(key, "latent"), batch["index"], (game.latent_size,))
 
     def forward(params: Any) -> tuple[Any, Any]:
         return judging.apply(game.generator, params, stats, latent, *labels(batch), key=stream(noise, "generator"))

@@ -168,7 +168,7 @@ def test_features_are_the_references(size, first, up, down, key):
 
 def test_kernels_start_orthogonal(key):
     params = jax.jit(biggan.ConditionalBatchNorm().init, static_argnums=3)(key, IMAGE, LATENT, True)["params"]
-    kernels = [params["gain"]["kernel"], jax.jit(biggan.Conv(5).init)(key, IMAGE)["params"]["kernel"].reshape(-1, 5)]
+    kernels = [params["gain"]["kernel"], jax.jit(biggan._Conv(5).init)(key, IMAGE)["params"]["kernel"].reshape(-1, 5)]
     for kernel in kernels:
         gram = kernel.T @ kernel
         np.testing.assert_allclose(gram, np.eye(len(gram)), atol=1e-5)

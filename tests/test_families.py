@@ -9,13 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import two_devices
 
 from jaxgan import cli, training
 from jaxgan import config as cfg
 from jaxgan import run as runs
-
-sys.path.insert(0, str(Path(__file__).parent))
-import two_devices
 
 
 @pytest.fixture(scope="module")

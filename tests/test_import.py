@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import cli, sampling
+from jaxgan import cli, published, sampling
 from jaxgan import run as runs
-from jaxgan.models import nvidia, stylegan2
+from jaxgan.models import stylegan2
 from jaxgan.monitor import images
 
 RECORDED = np.load(Path(__file__).with_name("data") / "stylegan2.npz")
@@ -20,7 +20,7 @@ RECORDED = np.load(Path(__file__).with_name("data") / "stylegan2.npz")
 NAMES = [name for name in RECORDED.files if name.startswith("G/") and "b16" not in name]
 ARRAYS = {name.removeprefix("G/"): RECORDED[name] for name in NAMES}
 GENERATOR: Any
-GENERATOR, LATENT_SIZE, VARIABLES = nvidia.convert(ARRAYS)
+GENERATOR, LATENT_SIZE, VARIABLES = published.convert(ARRAYS)
 
 
 def write(path, **arrays):

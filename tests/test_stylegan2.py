@@ -13,9 +13,9 @@ import optax
 import pytest
 from jax import lax
 
-from jaxgan import judging, losses, paths, train_step
+from jaxgan import judging, keys, losses, paths, published, train_step
 from jaxgan.errors import UserError
-from jaxgan.models import nvidia, stylegan2
+from jaxgan.models import stylegan2
 from jaxgan.train_step import Game
 
 RECORDED = np.load(Path(__file__).with_name("data") / "stylegan2.npz")
@@ -35,7 +35,7 @@ def close(ours, theirs, tolerance=1e-4):
 
 @pytest.fixture(scope="module")
 def converted():
-    return nvidia.convert(recorded("G/"))
+    return published.convert(recorded("G/"))
 
 
 def silent(variables):
@@ -222,8 +222,8 @@ def test_the_path_length_penalty_is_applied_seldom_and_as_strongly(key):
     np.testing.assert_allclose(after.path_length, metrics["generator/path_length"])
     # Against a calculation of its own: the penalty's value by finite Jacobians of the pictures.
     index = prepared["index"][::2]
-    latent = paths._normal(train_step.stream(step_key, "path latent"), index, (5,))
-    y = paths._normal(train_step.stream(step_key, "path direction"), index, (8, 8, 3)) / 8
+    latent = keys.normal(train_step.stream(step_key, "path latent"), index, (5,))
+    y = keys.normal(train_step.stream(step_key, "path direction"), index, (8, 8, 3)) / 8
     key_of = train_step.stream(step_key, "path")
     params = state.generator.params
     styles, _ = judging.apply(SMALL, params, stats, latent, key=key_of, method="mapping")
@@ -271,7 +271,7 @@ def test_published_weights_are_read_from_files(tmp_path, converted):
     safetensors.numpy.save_file(arrays, tmp_path / "G.safetensors")
     np.savez(tmp_path / "G.npz", **arrays)
     for name in ("G.safetensors", "G.npz"):
-        generator, size, variables = nvidia.load(tmp_path / name)
+        generator, size, variables = published.load(tmp_path / name)
         assert (generator, size) == converted[:2]
         jax.tree.map(np.testing.assert_array_equal, variables, converted[2])
     # The variables are all that the module wants, and nothing else.
@@ -281,16 +281,16 @@ def test_published_weights_are_read_from_files(tmp_path, converted):
 
 def test_files_that_are_none_are_one_line(tmp_path):
     with pytest.raises(UserError, match=r"missing.npz: no such file"):
-        nvidia.load(tmp_path / "missing.npz")
+        published.load(tmp_path / "missing.npz")
     (tmp_path / "cut.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{")
     with pytest.raises(UserError, match=r"cut.safetensors: cannot be read"):
-        nvidia.load(tmp_path / "cut.safetensors")
+        published.load(tmp_path / "cut.safetensors")
     arrays = recorded("G/")
     cut = {**arrays, "synthesis.b8.conv0.weight": arrays["synthesis.b8.conv0.weight"][:, :1]}
     np.savez(tmp_path / "cut.npz", **cut)  # pyright: ignore[reportArgumentType]
     with pytest.raises(UserError, match=r"cut.npz: .*conv8_0/kernel has the shape \(3, 3, 1, 32\), not"):
-        nvidia.load(tmp_path / "cut.npz")
+        published.load(tmp_path / "cut.npz")
     del arrays["synthesis.b8.conv0.affine.weight"]
     np.savez(tmp_path / "other.npz", **arrays)
     with pytest.raises(UserError, match=r"other.npz: .* it has no synthesis.b8.conv0.affine.weight"):
-        nvidia.load(tmp_path / "other.npz")
+        published.load(tmp_path / "other.npz")

@@ -112,6 +112,12 @@ def test_r2_is_r1_at_the_fakes(key):
     np.testing.assert_allclose(moved, 0.7 * v, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("steps", "share"), [(1, 1.0), (2, 0.55), (3, 0.1), (4, 0.1)])
+def test_penalties_fall_to_their_final_share(steps, share, key):
+    moved, v = moved_by(key, steps, r1=0.7, penalty_decay_steps=2, penalty_final=0.1)
+    np.testing.assert_allclose(moved, share * 0.7 * v, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["gradient_penalty", "dragan"])
 def test_slopes_are_drawn_towards_one(name, key):
     moved, v = moved_by(key, 1, **{name: 0.7})

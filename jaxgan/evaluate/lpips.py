@@ -7,7 +7,6 @@ References:
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any
@@ -15,7 +14,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgan.errors import UserError
 from jaxgan.style import vgg, weights
 
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
@@ -118,12 +116,7 @@ def load() -> Metric:
     from safetensors.numpy import load
 
     data = (resources.files("jaxgan") / "assets" / "vgg" / "lpips.safetensors").read_bytes()
-    found = hashlib.sha256(data).hexdigest()
-    if found != _SHA256:
-        raise UserError(
-            f"lpips.safetensors of the package: wrong or cut short: sha256 expected {_SHA256}, found {found} "
-            f"({len(data):,} bytes); install jaxgan again"
-        )
+    weights.check_hash("lpips.safetensors of the package", data, "sha256", _SHA256, "install jaxgan again")
     arrays = load(data)
     heads = {name: jnp.asarray(arrays[f"lpips{i}.kernel"]) for i, name in enumerate(LAYERS, 1)}
     return Metric(weights.load(), heads)

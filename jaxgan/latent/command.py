@@ -55,7 +55,7 @@ class Mix:
         from jaxgan.monitor import images
 
         out = self.out or self.run / "mix.png"
-        _check_suffix(out, images.PICTURES)
+        images.check_suffix(out, images.PICTURES)
         trained, label = _read(self.run, self.best, self.label)
         game, variables, key = trained.game, trained.state.ema, jax.random.key(self.seed)
         if not mix.has_styles(game):
@@ -108,7 +108,7 @@ class Project:
         from jaxgan.monitor import images
 
         out = self.out or self.run / "projection.gif"
-        _check_suffix(out, images.ANIMATIONS)
+        images.check_suffix(out, images.ANIMATIONS)
         trained, label = _read(self.run, self.best, self.label)
         if self.plus and not mix.has_styles(trained.game):
             raise UserError(f"--plus: {self.run} has no styles; leave it out, or train a stylegan2 config")
@@ -200,7 +200,7 @@ class Directions:
         from jaxgan.monitor import images
 
         out = self.out or self.run / "directions.png"
-        _check_suffix(out, images.PICTURES)
+        images.check_suffix(out, images.PICTURES)
         trained, label = _read(self.run, self.best, self.label)
         game, variables, key = trained.game, trained.state.ema, jax.random.key(self.seed)
         matrix = directions.weights(game, variables["params"])
@@ -220,15 +220,9 @@ class Directions:
 
 def _read(run: Path, best: bool, label: int | None) -> "tuple[Trained, int | None]":
     """Reads a run that makes pictures, and the class to make: 0 if not given, None if it has none."""
-    from jaxgan.run import read
+    from jaxgan.run import read_pictures
 
-    trained = read(run, best)
-    if len(trained.shape) == 1:
-        raise UserError(f"{run}: makes points, not pictures")
-    if label is not None and not trained.classes:
-        raise UserError(f"--label {label}: {run} is not conditional; train with --conditional")
-    if label is not None and not 0 <= label < trained.classes:
-        raise UserError(f"--label {label}: {run} has classes 0 to {trained.classes - 1}")
+    trained = read_pictures(run, best, label)
     return trained, (label or 0) if trained.classes else None
 
 
@@ -267,8 +261,3 @@ def _check_least(least: int, **values: int) -> None:
     for name, value in values.items():
         if value < least:
             raise UserError(f"--{name} must be at least {least}, not {value}")
-
-
-def _check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
-    if path.suffix not in allowed:
-        raise UserError(f"{path}: unknown ending {path.suffix or '(none)'}; one of {', '.join(allowed)}")

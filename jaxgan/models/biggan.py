@@ -10,13 +10,16 @@ References:
     Chen et al., On Self Modulation for Generative Adversarial Networks, arXiv 1810.01365: without classes.
 """
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgan.models import conv, dcgan, layers
+from jaxgan.models import dcgan, layers
 
 _orthogonal = nn.initializers.orthogonal()
+_Conv = functools.partial(layers.Conv, kernel_init=_orthogonal)
 # Features in units of the width, in the order of the layers, where the authors depart from min(2^k, 16).
 _GENERATOR = {32: (4, 4, 4, 4), 64: (16, 16, 8, 4, 2), 256: (16, 16, 8, 8, 4, 2, 1)}
 _DISCRIMINATOR = {32: (4, 4, 4, 4), 256: (1, 2, 4, 8, 8, 16, 16)}
@@ -71,7 +74,7 @@ class Generator(nn.Module):
             if side == self.attention:
                 x = SelfAttention(self.dtype)(x)
         x = nn.relu(layers.batch_norm(x, train, self.axis))
-        return jnp.tanh(_spectral(Conv(self.channels, dtype=self.dtype), x).astype(jnp.float32))
+        return jnp.tanh(_spectral(_Conv(self.channels, dtype=self.dtype), x).astype(jnp.float32))
 
 
 class Discriminator(nn.Module):
@@ -84,14 +87,12 @@ class Discriminator(nn.Module):
         attention: side of the feature map that attends to itself, after the first block of that side; 0 for none.
         classes: number of classes; 0 if not conditional.
         dtype: what to compute in; the logits are made in float32.
-        axis: as every network has it; nothing here looks across the batch.
     """
 
     width: int = 64
     attention: int = 0
     classes: int = 0
     dtype: layers.DTYPE = jnp.float32
-    axis: str | None = None
 
     @nn.compact
     def __call__(self, image: jax.Array, label: jax.Array | None = None) -> jax.Array:
@@ -134,11 +135,11 @@ class UpBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, condition: jax.Array, train: bool) -> jax.Array:
         h = nn.relu(ConditionalBatchNorm(self.dtype, self.axis)(x, condition, train))
-        h = _spectral(Conv(self.features, dtype=self.dtype), layers.upsample(h))
+        h = _spectral(_Conv(self.features, dtype=self.dtype), layers.upsample(h))
         h = nn.relu(ConditionalBatchNorm(self.dtype, self.axis)(h, condition, train))
-        h = _spectral(Conv(self.features, dtype=self.dtype), h)
+        h = _spectral(_Conv(self.features, dtype=self.dtype), h)
         # Repeating pixels and 1x1 convolutions commute; this order takes a quarter of the time.
-        return h + layers.upsample(_spectral(Conv(self.features, kernel=1, dtype=self.dtype, name="skip"), x))
+        return h + layers.upsample(_spectral(_Conv(self.features, kernel=1, dtype=self.dtype, name="skip"), x))
 
 
 class DownBlock(nn.Module):
@@ -159,12 +160,12 @@ class DownBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         h = nn.relu(x) if self.activate else x
-        h = _spectral(Conv(self.features, dtype=self.dtype), h)
-        h = _spectral(Conv(self.features, dtype=self.dtype), nn.relu(h))
+        h = _spectral(_Conv(self.features, dtype=self.dtype), h)
+        h = _spectral(_Conv(self.features, dtype=self.dtype), nn.relu(h))
         if self.halve:
             h, x = layers.average_pool(h), layers.average_pool(x)
         if self.halve or x.shape[-1] != self.features:
-            x = _spectral(Conv(self.features, kernel=1, dtype=self.dtype, name="skip"), x)
+            x = _spectral(_Conv(self.features, kernel=1, dtype=self.dtype, name="skip"), x)
         return h + x
 
 
@@ -217,7 +218,7 @@ class SelfAttention(nn.Module):
         n, h, w, c = x.shape
 
         def project(name: str, features: int, x: jax.Array) -> jax.Array:
-            return _spectral(Conv(features, kernel=1, use_bias=False, dtype=self.dtype, name=name), x)
+            return _spectral(_Conv(features, kernel=1, use_bias=False, dtype=self.dtype, name=name), x)
 
         query = project("query", max(c // 8, 1), x).reshape(n, h * w, -1)
         key = layers.max_pool(project("key", max(c // 8, 1), x)).reshape(n, h * w // 4, -1)
@@ -227,31 +228,6 @@ class SelfAttention(nn.Module):
         attended = jnp.einsum("nqk,nkc->nqc", weights, value).reshape(n, h, w, -1)
         gamma = self.param("gamma", nn.initializers.zeros, (), jnp.float32)
         return x + gamma.astype(self.dtype) * project("output", c, attended)
-
-
-class Conv(nn.Module):
-    """`layers.Conv` of stride 1 whose kernel starts orthogonal, [N, H, W, C] -> [N, H, W, features].
-
-    Attributes:
-        features: output channels.
-        kernel: side of the kernel.
-        use_bias: whether to add a bias a channel.
-        dtype: what to compute in.
-    """
-
-    features: int
-    kernel: int = 3
-    use_bias: bool = True
-    dtype: layers.DTYPE = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        shape = (self.kernel, self.kernel, x.shape[-1], self.features)
-        kernel = self.param("kernel", _orthogonal, shape, jnp.float32)
-        x = conv.conv(x.astype(self.dtype), kernel.astype(self.dtype))
-        if self.use_bias:
-            x = x + self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32).astype(self.dtype)
-        return x
 
 
 def _dense(features: int, dtype: layers.DTYPE, use_bias: bool = True, name: str | None = None) -> nn.Dense:

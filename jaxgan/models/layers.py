@@ -32,6 +32,7 @@ class Conv(nn.Module):
         stride: step of the kernel.
         use_bias: whether to add a bias a channel.
         dtype: what to compute in.
+        kernel_init: how the kernel starts.
     """
 
     features: int
@@ -39,6 +40,7 @@ class Conv(nn.Module):
     stride: int = 1
     use_bias: bool = True
     dtype: DTYPE = jnp.float32
+    kernel_init: nn.initializers.Initializer = normal
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -53,6 +55,7 @@ class ConvTranspose(nn.Module):
     stride: int = 2
     use_bias: bool = True
     dtype: DTYPE = jnp.float32
+    kernel_init: nn.initializers.Initializer = normal
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -61,7 +64,7 @@ class ConvTranspose(nn.Module):
 
 def _convolve(module: Conv | ConvTranspose, function: Any, x: jax.Array) -> jax.Array:
     shape = (module.kernel, module.kernel, x.shape[-1], module.features)
-    kernel = module.param("kernel", normal, shape, jnp.float32)
+    kernel = module.param("kernel", module.kernel_init, shape, jnp.float32)
     x = function(x.astype(module.dtype), kernel.astype(module.dtype), stride=module.stride, padding="SAME")
     if module.use_bias:
         bias = module.param("bias", nn.initializers.zeros, (module.features,), jnp.float32)

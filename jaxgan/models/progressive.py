@@ -180,8 +180,7 @@ def shrunk(side: int, image: jax.Array, alpha: jax.Array) -> jax.Array:
         image = layers.average_pool(image)
     if side == smallest:  # There is nothing to fade from.
         return image
-    coarse = layers.upsample(layers.average_pool(image))
-    return coarse + alpha.astype(image.dtype) * (image - coarse)
+    return _faded(layers.upsample(layers.average_pool(image)), image, alpha)
 
 
 def by_side(size: int, width: int, max_width: int) -> dict[int, int]:

@@ -13,6 +13,12 @@ ANIMATIONS = (".gif", ".webp", ".mp4")
 PICTURES = (".png", ".jpg", ".jpeg")
 
 
+def check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
+    """Raises UserError for a file whose ending is none of these."""
+    if path.suffix not in allowed:
+        raise UserError(f"{path}: unknown ending {path.suffix or '(none)'}; one of {', '.join(allowed)}")
+
+
 def to_uint8(images: np.ndarray) -> np.ndarray:
     """Brings pixels from [-1, 1] (clipped) to 0..255, rounded to the nearest."""
     return np.clip(np.round((np.asarray(images, np.float32) + 1) * 127.5), 0, 255).astype(np.uint8)

@@ -55,7 +55,7 @@ def load(source: str | Path | None = None, console: Console | None = None) -> vg
     """
     if source is None:
         data = (resources.files("jaxgan") / "assets" / "vgg" / "vgg16.safetensors").read_bytes()
-        _check_hash("vgg16.safetensors of the package", data, "sha256", _OWN_SHA256)
+        check_hash("vgg16.safetensors of the package", data, "sha256", _OWN_SHA256)
         return _network("the package's weights", *_read_safetensors(data))
     url = str(source)
     path = download(url, console=console) if re.match(r"https?://", url) else Path(source)
@@ -349,17 +349,17 @@ def _read_torch_legacy(data: bytes) -> tuple[Arrays, str]:
 def _check_published_hash(path: Path, data: bytes) -> None:
     """Checks a file whose name says its hash (`vgg16-397923af.pth`) or whose publisher does."""
     if path.name in _MD5:
-        _check_hash(str(path), data, "md5", _MD5[path.name])
+        check_hash(str(path), data, "md5", _MD5[path.name])
     elif match := re.search(r"-([0-9a-f]{8,64})\.\w+$", path.name):
-        _check_hash(str(path), data, "sha256", match[1])
+        check_hash(str(path), data, "sha256", match[1])
 
 
-def _check_hash(name: str, data: bytes, kind: str, expected: str) -> None:
+def check_hash(name: str, data: bytes, kind: str, expected: str, mend: str = "delete it and download it again") -> None:
+    """Refuses the bytes of a file whose hash of a kind does not begin as expected; `mend` says what to do."""
     found = hashlib.new(kind, data, usedforsecurity=False).hexdigest()[: len(expected)]
     if found != expected:
         raise UserError(
-            f"{name}: wrong or cut short: {kind} expected {expected}, found {found} ({len(data):,} bytes); "
-            "delete it and download it again"
+            f"{name}: wrong or cut short: {kind} expected {expected}, found {found} ({len(data):,} bytes); {mend}"
         )
 
 

@@ -1,10 +1,12 @@
-"""Reads NVIDIA's published StyleGAN2 generators: their parameters by name, as safetensors or npz.
+"""Makes runs of NVIDIA's published StyleGAN2 generators, of their parameters by name, as safetensors or npz.
 
 Their own files are pickles, which run what is in them. On a machine where that may be, `G_ema.state_dict()` of
 stylegan2-ada-pytorch, saved with `safetensors.torch.save_file` or `numpy.savez`, is all that is needed here.
 """
 
+import dataclasses
 import functools
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,11 +17,56 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
+from jaxgan import build, checkpoint
+from jaxgan import config as cfg
+from jaxgan import run as runs
 from jaxgan.errors import UserError
 from jaxgan.models import layers, stylegan2
 from jaxgan.models.dcgan import stages
 
 Arrays = Mapping[str, np.ndarray]
+
+
+def adopt(file: Path, run: Path) -> runs.Trained:
+    """Makes a run, at step 0, of a StyleGAN2 generator that NVIDIA published (see `load`).
+
+    Raises:
+        UserError: the file cannot be read, or there is a run already.
+    """
+    if runs.is_run(run):
+        raise UserError(f"{run}: holds a run already; choose another --out, or delete it")
+    generator, latent_size, variables = load(file)
+    sizes: Any = {"width": generator.width, "max_width": generator.max_width}
+    rates: Any = {"learning_rate": 2.5e-3, "beta1": 0.0, "beta2": 0.99}
+    config = cfg.Config(
+        data="",
+        size=generator.size,
+        conditional=generator.classes > 0,
+        generator=cfg.StyleGAN2Generator(
+            **sizes, **rates, style_size=generator.style_size, mapping_layers=generator.mapping_layers
+        ),
+        discriminator=cfg.StyleGAN2Discriminator(**sizes, **rates),
+        latent_size=latent_size,
+        batch_size=32,
+        r1=10.0,
+        penalty_every=16,
+        path_length=2.0,
+        augment=("colour", "translation", "cutout"),
+    )
+    shape = (generator.size, generator.size, generator.channels)
+    game = build.game(config, shape, generator.classes)
+    state = jax.jit(functools.partial(runs.init, config, game, shape, generator.classes, config.seed))()
+    arrays = jax.tree.map(jnp.asarray, variables)
+    params, stats = arrays["params"], {name: value for name, value in arrays.items() if name != "params"}
+    state = dataclasses.replace(
+        state, generator=dataclasses.replace(state.generator, params=params, stats=stats), ema=arrays
+    )
+    with runs.lock(run), checkpoint.open_for_saving(run, config) as saver:
+        saver.save(state)
+        runs.write_config(run, config)
+        about = {"shape": list(shape), "classes": generator.classes, "identity": None}
+        runs.write_atomically(run / "data.json", json.dumps(about, indent=2) + "\n")
+    return runs.Trained(config, game, state, shape, generator.classes, [])
 
 
 def load(path: Path) -> tuple[stylegan2.Generator, int, dict[str, Any]]:
