@@ -1,4 +1,4 @@
-"""R3GAN at 256 px, as published (arXiv 2501.05441, FFHQ).
+"""R3GAN at 256 px, as published but for its augmentation (arXiv 2501.05441, FFHQ).
 
 jaxgan train r3gan_256 --data FOLDER
 

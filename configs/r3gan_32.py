@@ -2,6 +2,9 @@
 
 jaxgan train r3gan_32 --data FOLDER
 
+With 3,786 emoji, after six minutes of processor time (1,530 steps): blobs of the right colours and outlines;
+Frechet distance 210.2 in VGG16's features (docs/models.md). Longer runs were not measured.
+
 FOLDER is searched for pictures of any kind, sub-folders too; see docs/data.md.
 """
 
