@@ -2,8 +2,9 @@
 
 jaxgan train progressive_32 --data FOLDER
 
-With 3,786 emoji, after six minutes of processor time (5,269, still at 16 px steps): figures of good colours and shapes at 16 px;
-Frechet distance 455.6 of repeated pixels in VGG16's features (docs/models.md). Longer runs were not measured.
+With 3,786 emoji, after six minutes of processor time (5,269 steps) still at 16 px: figures of good
+colours and shapes; Frechet distance 455.6 in VGG16's features, of repeated pixels (docs/models.md).
+Longer runs were not measured.
 
 FOLDER is searched for pictures of any kind, sub-folders too; see docs/data.md.
 """
