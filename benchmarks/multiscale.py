@@ -1,6 +1,6 @@
 """What multi-scale gradients do on MNIST: MSG-GAN's pair, and the same pair that sees the finest pictures only.
 
-    launch/local.sh python benchmarks/multiscale.py [--seeds 3] [--steps 1500] [--out runs/multiscale]
+    launch/local.sh python benchmarks/multiscale.py [--seeds 3] [--steps 1000] [--out runs/multiscale]
 
 Without the pyramid the pair is progressive growing's, whole from the beginning. Digits are samples that the package's
 classifier is sure of (above 0.9), of 2,000; the rarest class tells what is missing; Frechet distances are those of
@@ -40,7 +40,7 @@ def measures(run: Path) -> tuple[float, float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--out", type=Path, default=Path("runs/multiscale"))
     options = parser.parse_args()
     print("| the discriminator sees | digits % | rarest class % | Frechet distance |\n" + "|---" * 4 + "|", flush=True)
