@@ -32,7 +32,21 @@ def test_resampling_is_the_filter_written_out(up, key):
     expected = np.moveaxis(resampled(np.moveaxis(expected, 2, 0), up), 0, 2)
     function = equalised.upsample if up else equalised.downsample
     np.testing.assert_allclose(function(jnp.asarray(x)), expected, atol=1e-6)
-    check_grads(function, (jnp.asarray(x),), order=1, modes=["rev"])
+    with jax.enable_x64(True):
+        # Of squares there is a second derivative too.
+        check_grads(lambda x: function(x) ** 2, (jnp.asarray(x, jnp.float64),), 2, modes=["rev"])
+
+
+@pytest.mark.parametrize("padding", [0, 1, 2, 3])
+def test_blur_is_the_filter_written_out(padding, key):
+    x = np.asarray(jax.random.normal(key, (2, 5, 7, 3)))
+    expected = np.pad(x, [(0, 0), (padding, padding), (padding, padding), (0, 0)])
+    for axis in (1, 2):
+        expected = np.apply_along_axis(lambda line: np.convolve(line, TAPS, "valid"), axis, expected)
+    np.testing.assert_allclose(equalised.blur(jnp.asarray(x), padding, 4), 4 * expected, atol=1e-5)
+    with jax.enable_x64(True):
+        # Of squares there is a second derivative too.
+        check_grads(lambda x: equalised.blur(x, padding, 4) ** 2, (jnp.asarray(x, jnp.float64),), 2, modes=["rev"])
 
 
 def test_resampling_keeps_a_flat_picture_flat_inside():

@@ -9,6 +9,7 @@ References:
     Karras et al., Analyzing and Improving the Image Quality of StyleGAN, arXiv 1912.04958.
 """
 
+import functools
 import math
 from typing import Literal
 
@@ -117,6 +118,11 @@ def convolve(x: jax.Array, kernel: jax.Array, resample: Resample = "none") -> ja
     return conv.conv(x, kernel)
 
 
+# The filter is symmetric, so each of these functions is the gradient of another. Told so, a training step computes all
+# its derivatives as fast as the functions themselves; JAX's own are sums of padded arrays.
+
+
+@jax.custom_vjp
 def upsample(x: jax.Array) -> jax.Array:
     """Doubles height and width with the filter `TAPS`, zeros around, [N, H, W, C] -> [N, 2H, 2W, C]."""
     near, far = 2 * TAPS[1], 2 * TAPS[0]
@@ -127,13 +133,14 @@ def upsample(x: jax.Array) -> jax.Array:
     return x
 
 
+@jax.custom_vjp
 def downsample(x: jax.Array) -> jax.Array:
     """Halves height and width, which are even, with the filter `TAPS`, zeros around: [N, 2H, 2W, C] -> [N, H, W, C]."""
-    for axis in (1, 2):
-        pairs = x.reshape(*x.shape[:axis], x.shape[axis] // 2, 2, *x.shape[axis + 1 :])
-        even, odd = (jax.lax.index_in_dim(pairs, place, axis + 1, keepdims=False) for place in (0, 1))
-        x = TAPS[0] * (_shifted(odd, axis, -1) + _shifted(even, axis, 1)) + TAPS[1] * (even + odd)
-    return x
+    return _filtered(x, 1, 2)
+
+
+upsample.defvjp(lambda x: (upsample(x), None), lambda _, g: (4 * downsample(g),))
+downsample.defvjp(lambda x: (downsample(x), None), lambda _, g: (upsample(g) / 4,))
 
 
 def blur(x: jax.Array, padding: int, gain: float = 1.0) -> jax.Array:
@@ -143,15 +150,27 @@ def blur(x: jax.Array, padding: int, gain: float = 1.0) -> jax.Array:
 
     Args:
         x: [N, H, W, C].
-        padding: zeros on every side.
+        padding: zeros on every side, at most 3.
         gain: factor of the result.
     """
+    return _blur(padding, gain * x)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _blur(padding: int, x: jax.Array) -> jax.Array:
+    return _filtered(x, padding, 1)
+
+
+_blur.defvjp(lambda padding, x: (_blur(padding, x), None), lambda padding, _, g: (_blur(3 - padding, g),))
+
+
+def _filtered(x: jax.Array, padding: int, stride: int) -> jax.Array:
+    """Every `stride`-th value of the filtered pictures."""
     for axis in (1, 2):
         pads = [(padding, padding) if index == axis else (0, 0) for index in range(4)]
-        padded, size = jnp.pad(x, pads), x.shape[axis] + 2 * padding - 3
-        slices = [jax.lax.slice_in_dim(padded, tap, tap + size, axis=axis) for tap in range(4)]
-        scale = math.sqrt(gain)
-        x = scale * TAPS[0] * (slices[0] + slices[3]) + scale * TAPS[1] * (slices[1] + slices[2])
+        padded, end = jnp.pad(x, pads), x.shape[axis] + 2 * padding - 3
+        slices = [jax.lax.slice_in_dim(padded, tap, tap + end, stride, axis) for tap in range(4)]
+        x = TAPS[0] * (slices[0] + slices[3]) + TAPS[1] * (slices[1] + slices[2])
     return x
 
 
