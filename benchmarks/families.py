@@ -4,8 +4,8 @@
 
 Trains each config in a process of its own for the same processor time (compiling not counted, so that what else the
 machine does counts little), with checkpoints, then measures Frechet distances (VGG16's relu5_3; `jaxgan evaluate`) at
-the end and at the last step that all have reached. The same command again leaves out what is done. Samples of each
-at the end lie in DIRECTORY/NAME.png; look at them.
+the end and at the last step that all have reached. The same command again leaves out what is done; with more --minutes
+it goes on. Samples of each at the end lie in DIRECTORY/NAME.png; look at them.
 """
 
 import argparse
@@ -31,9 +31,15 @@ FAMILIES = ("own_images", "biggan_32", "progressive_32", "msg_32", "stylegan2_32
 EVERY = 500  # Steps between checkpoints.
 
 
+def spent(run: Path) -> float:
+    """Processor seconds that a run has had."""
+    noted = run.with_suffix(".seconds")
+    return float(noted.read_text()) if noted.is_file() else 0
+
+
 def train(name: str, folder: Path, run: Path, budget: float) -> None:
-    """Trains in this process until a budget of processor seconds, less those of compiling, is used up; notes them."""
-    began, busy, compile_steps = time.process_time(), threading.Lock(), training.compile_steps
+    """Trains in this process until a run has had a budget of processor seconds, without those of compiling."""
+    began, busy, compile_steps = time.process_time() - spent(run), threading.Lock(), training.compile_steps
 
     def timed(*arguments: Any) -> Any:
         nonlocal began
@@ -81,12 +87,12 @@ def main() -> None:
     seconds = {}
     for name in options.only:
         run = options.out / name
-        if not run.with_suffix(".seconds").is_file():
+        if spent(run) < 60 * options.minutes:
             arguments = (name, options.folder.absolute(), run, 60 * options.minutes)
             process = multiprocessing.get_context("spawn").Process(target=train, args=arguments)
             process.start()
             process.join()
-        seconds[name] = float(run.with_suffix(".seconds").read_text())
+        seconds[name] = spent(run)
         print(f"{name}: {runs.read(run).state.step} steps in {seconds[name]:.0f} s", flush=True)
     steps = {name: checkpoint.steps(options.out / name) for name in options.only}
     common = min(found[-1] for found in steps.values()) // EVERY * EVERY

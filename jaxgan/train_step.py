@@ -441,8 +441,9 @@ def _prepared(game: Game, state: TrainState, batch: Batch) -> Batch:
     index = jnp.arange(batch_size(batch), dtype=jnp.int32)
     if game.axis is not None:
         index += jax.lax.axis_index(game.axis) * len(index)
-    else:
-        # Fakes are to be split over devices as the real examples are; nothing else connects the two.
+    elif jax.device_count() > 1:
+        # Fakes are to be split over devices as the real examples are; nothing else connects the two. Not on one device:
+        # a program with `shard_alike` has a number in it that no other has, and is not found in the compilation cache.
         first = jax.tree.leaves(batch["image"])[0]
         index, _ = shard_alike(index, first.reshape(len(index), -1)[:, 0])
     return {**batch, "image": judging.viewed(game, batch["image"], state.discriminator.stats), "index": index}
