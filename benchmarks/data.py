@@ -96,7 +96,7 @@ def timed(config: cfg.Config, source: Source, count: int) -> Any:
     game = build.game(config, source.shape, source.classes)
     key = parallel.key(place, 0)
     state = [runs.initial_state(config, game, source, place)]
-    compiled = training.compile_steps(place, game, source, state[0], key)
+    compiled = training.compile_steps(place, game, source, state[0], key, "fast")
     resident = parallel.put_everywhere(place, source.resident)
     room = training.capacity(source)
     items = fetched(source, 0, 10**6)

@@ -55,7 +55,7 @@ def jax_runs(config: cfg.Config, shape: tuple[int, int, int], steps: int) -> tup
     placement = parallel.place()
     state = initial_state(config, game, source, placement)
     since = time.perf_counter()
-    compiled = training.compile_steps(placement, game, source, state, key)
+    compiled = training.compile_steps(placement, game, source, state, key, "fast")
     compile_seconds = time.perf_counter() - since
     resident = parallel.put_everywhere(placement, source.resident)
     items = parallel.put_items(placement, training.gather_items(source, 0, steps))

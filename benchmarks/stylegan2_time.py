@@ -42,7 +42,7 @@ def jax_run(config: cfg.Config, steps: int) -> tuple[float, float, Run]:
     placement = parallel.place()
     carried = [initial_state(config, game, source, placement)]
     since = time.perf_counter()
-    compiled: Any = training.compile_steps(placement, game, source, carried[0], key)
+    compiled: Any = training.compile_steps(placement, game, source, carried[0], key, "fast")
     seconds = time.perf_counter() - since
     # Of a loop the compiler counts one turn, of a branch the dearer way.
     flops = compiled.cost_analysis()["flops"]

@@ -33,7 +33,7 @@ def together(config: cfg.Config, seeds: int, steps: int) -> tuple[Callable[[], N
     def run() -> None:
         for begin in range(0, steps, training.CAPACITY):
             count = min(training.CAPACITY, steps - begin)
-            state[0], collected = program.run(state[0], begin, count)
+            state[0], collected = program.run(state[0], begin, count, "quick")
             jax.device_get(collected)
 
     return run, seconds
@@ -47,7 +47,7 @@ def alone(config: cfg.Config, steps: int) -> tuple[Callable[[], None], float]:
     game = build.game(config, source.shape, source.classes)
     key = parallel.key(place, config.seed)
     state = [runs.initial_state(config, game, source, place)]
-    compiled = training.compile_steps(place, game, source, state[0], key)
+    compiled = training.compile_steps(place, game, source, state[0], key, "fast")
     resident = parallel.put_everywhere(place, source.resident)
     seconds = time.perf_counter() - since
 

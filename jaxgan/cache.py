@@ -20,3 +20,5 @@ def keep_programs() -> None:
         with contextlib.suppress(OSError):
             programs.mkdir(parents=True, exist_ok=True)
             os.environ["JAX_COMPILATION_CACHE_DIR"] = str(programs)
+    # A command compiles some seventy small programs, too; together they take seconds.
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.02")

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import sys
@@ -502,7 +503,7 @@ def _size(params: Any) -> int:
 def _dry_run(config: cfg.Config) -> None:
     import jax
 
-    from jaxgan import build, parallel, run, train_step
+    from jaxgan import build, parallel, run, train_step, training
     from jaxgan.models import conv
 
     source = build.source(config) if config.data else build.stand_in(config)
@@ -517,9 +518,9 @@ def _dry_run(config: cfg.Config) -> None:
         print(f"{name}: {_size(player.params):,} parameters")
         for path, leaf in jax.tree_util.tree_leaves_with_path(player.params):
             print(f"  {jax.tree_util.keystr(path, simple=True, separator='/'):32} {list(leaf.shape)}")
-    step = jax.jit(train_step.train_step, static_argnums=0, donate_argnums=1)
-    with conv.plainly():
-        compiled = step.lower(game, state, batch, jax.random.key(0)).compile()
+    # Convolutions as accelerators run them: by the textbook's arithmetic.
+    step = jax.jit(conv.compiled(train_step.train_step, platform="tpu"), static_argnums=0, donate_argnums=1)
+    compiled = step.lower(game, state, batch, jax.random.key(0)).compile()
     cost, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
     print(f"a step: {cost.get('flops', 0) / 1e9:.2f} GFLOP")
     if memory is not None:
@@ -527,3 +528,5 @@ def _dry_run(config: cfg.Config) -> None:
         print(f"memory: {kept:.0f} MiB of state and batch, {extra:.0f} MiB more during a step")
     if jax.default_backend() == "cpu":
         print("Training on CPU takes fewer FLOPs and more memory, by Winograd's algorithm.")
+        if math.isfinite(change := training.change_of(config, "cpu")):
+            print(f"Convolutions are quick to compile up to step {change}, then compiled again to be fast to run.")

@@ -371,6 +371,10 @@ class Config:
     """Leave out the generator's likewise."""
     ema_decay: Rate = 0.999
     """Decay of the moving average of the generator that samples are drawn from; warmed up, so that it begins short."""
+    quick_steps: NonNegativeInt | None = 1000
+    """Steps, of the last size where pictures grow, until convolutions on CPU change over from the form that compiles
+    quickly to the one that runs fast; without a number, Winograd's algorithm everywhere from the first step on, as in
+    runs from before there was a choice."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """What networks compute in; parameters, losses and optimisers are float32."""
     seed: NonNegativeInt = 0
@@ -431,7 +435,10 @@ def from_json(text: str, where: str) -> Config:
         UserError: names `where`, the first bad field, what it should be, and for an unknown field the nearest name.
     """
     try:
-        return _agreeing(_ADAPTER.validate_json(text), where)
+        config = _ADAPTER.validate_json(text)
+        if "quick_steps" not in json.loads(text):  # From before there was a choice.
+            config = dataclasses.replace(config, quick_steps=None)
+        return _agreeing(config, where)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
     # A union's member is part of pydantic's path ("generator.dcgan.width"); it is not part of ours.

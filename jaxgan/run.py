@@ -47,6 +47,13 @@ def read_config(run: Path) -> cfg.Config:
     return cfg.from_json(path.read_text(), str(path))
 
 
+def as_begun(run: Path, config: cfg.Config) -> cfg.Config:
+    """The config, with the form of convolutions that a run from before there was a choice of it goes on in."""
+    if is_run(run) and read_config(run).quick_steps is None:
+        return dataclasses.replace(config, quick_steps=None)
+    return config
+
+
 def check_config(run: Path, config: cfg.Config) -> None:
     """Refuses a directory that holds a run of another config.
 

@@ -28,6 +28,7 @@ from jaxgan import run as runs
 from jaxgan.data import Source
 from jaxgan.data.source import fetched
 from jaxgan.errors import NonFiniteError, UserError
+from jaxgan.models import conv
 from jaxgan.monitor import metrics, summary
 from jaxgan.monitor.progress import TrainingProgress
 from jaxgan.recording import Recorder
@@ -117,6 +118,7 @@ def _train_group(group: list[Member], console: Console, stop: list[int]) -> bool
     """Trains members that share a program; returns whether they reached the end."""
     since = time.perf_counter()
     config = group[0].config
+    group = [dataclasses.replace(one, config=runs.as_begun(one.run, one.config)) for one in group]
     for member in group:
         runs.check_config(member.run, member.config)
         member.run.mkdir(parents=True, exist_ok=True)
@@ -140,9 +142,10 @@ def _train_group(group: list[Member], console: Console, stop: list[int]) -> bool
         progress = stack.enter_context(TrainingProgress(console, step, config.steps, config.batch_size * len(group)))
         seconds_a_step = math.inf
         while step < config.steps and not stop:
-            count = training.next_count(config, step, seconds_a_step, program.room)
+            form, until = training.form_of(config, program.platform, step)
+            count = training.next_count(config, step, seconds_a_step, program.room, (until,))
             began = time.perf_counter()
-            state, collected = program.run(state, step, count)
+            state, collected = program.run(state, step, count, form)
             collected = {name: np.asarray(values)[:, :count] for name, values in collected.items()}
             seconds_a_step = (time.perf_counter() - began) / count
             for index, member in enumerate(group):
@@ -200,6 +203,7 @@ class Program:
         game: the first member's game, for what does not depend on the values that differ.
         sources: each member's data.
         room: steps a dispatch has room for.
+        platform: that of the devices.
     """
 
     def __init__(self, group: Sequence[Member], source: Source) -> None:
@@ -216,7 +220,8 @@ class Program:
         self._side_by_side = config.generator.kind == config.discriminator.kind == "mlp"
         devices = jax.devices()[: math.gcd(len(group), len(jax.devices()))]
         self._mesh = Mesh(np.array(devices), ("member",))
-        self._loop = jax.jit(self._spread(self._steps), donate_argnums=0)
+        self.platform = devices[0].platform
+        self._loops = {}
         self._resident = jax.device_put(source.resident)
 
     def initial(self) -> train_step.TrainState:
@@ -225,11 +230,14 @@ class Program:
         start = jax.vmap(lambda seed: runs.init(self._config, self.game, shape, classes, seed), out_axes=self._axes())
         return jax.jit(start)(self._seeds)
 
-    def run(self, state: Any, step: int, count: int) -> tuple[Any, train_step.Metrics]:
+    def run(self, state: Any, step: int, count: int, form: conv.Form) -> tuple[Any, train_step.Metrics]:
         """Runs `count` steps from `step` on; metrics are arrays [members, room] of which `count` are filled."""
+        if form not in self._loops:
+            steps = conv.compiled(self._spread(self._steps), form, self.platform)
+            self._loops[form] = jax.jit(steps, donate_argnums=0)
         each = [training.stack_items(fetched(own, step, step + count), count, self.room) for own in self.sources]
         items = jax.tree.map(lambda *arrays: np.stack(arrays), *each)
-        return self._loop(state, self._values, self._seeds, items, self._resident, jnp.int32(count))
+        return self._loops[form](state, self._values, self._seeds, items, self._resident, jnp.int32(count))
 
     def member(self, state: Any, index: int) -> train_step.TrainState:
         """One member's state."""

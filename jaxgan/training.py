@@ -23,8 +23,9 @@ from jaxgan import run as runs
 from jaxgan.data import Source
 from jaxgan.data.source import fetched, item_bytes
 from jaxgan.errors import NonFiniteError
+from jaxgan.models import conv
 from jaxgan.monitor import metrics
-from jaxgan.monitor.progress import TrainingProgress
+from jaxgan.monitor.progress import TrainingProgress, compiling
 from jaxgan.recording import Recorder
 
 CAPACITY = 256  # Steps a dispatch at the most: room for the metrics, and for
@@ -38,7 +39,6 @@ class _Job:
     """What stays the same while a stage of a run trains."""
 
     config: cfg.Config
-    until: int
     run: Path
     placement: parallel.Placement
     game: train_step.Game
@@ -83,6 +83,7 @@ def train(
     console = Console(quiet=quiet or not first, highlight=False)
     lock = runs.lock(run) if first else contextlib.nullcontext()
     with lock, catch_stop() as stop, parallel.lost_processes():
+        config = runs.as_begun(run, config)
         runs.check_config(run, config)
         source = build.source(config, placement.part)
         runs.check_data(run, source)
@@ -97,8 +98,7 @@ def train(
             game = build.game(config, source.shape, source.classes, placement.axis, stage)
             data = source.replace(batch_size=stages[stage].batch_size * config.discriminator_updates)
             key = parallel.key(placement, config.seed)
-            end = growth.end(config, stage)
-            return _Job(stages[stage], end, run, placement, game, data, key, profile, console)
+            return _Job(stages[stage], run, placement, game, data, key, profile, console)
 
         state = _restore(config, job)
         if state is None:
@@ -116,7 +116,8 @@ def train(
                         here = job(growth.stage(config, step))
                         if growth.stage(config, step) > growth.stage_of(config, step):
                             state = _grown(here, state)
-                        state, stopped = _loop(here, state, saver, best, recorder, stop)
+                        form, until = form_of(config, placement.platform, step)
+                        state, stopped = _loop(here, form, until, state, saver, best, recorder, stop)
                         step = int(state.step)
                 early = _early(config, recorder)
             elif not early:
@@ -179,16 +180,18 @@ def run_steps(
     Returns:
         The state after, and the metrics of each step, arrays [capacity] of which `count` are filled.
     """
+    # jit for its cache: the step is traced once, though it is asked for its metrics' names, too.
+    train = jax.jit(functools.partial(train_step.train_step, game), inline=True)
 
     def step(index: jax.Array, carry: Any) -> Any:
         state, collected = carry
         batch = source.batch(resident, jax.tree.map(lambda array: array[index], items))
-        state, new = train_step.train_step(game, state, batch, key)
+        state, new = train(state, batch, key)
         return state, jax.tree.map(lambda array, value: array.at[index].set(value), collected, new)
 
     room = jax.tree.leaves(items)[0].shape[0]
     item = jax.tree.map(lambda array: array[0], items)
-    names = jax.eval_shape(lambda: train_step.train_step(game, state, source.batch(resident, item), key)[1])
+    names = jax.eval_shape(lambda: train(state, source.batch(resident, item), key)[1])
     collected = jax.tree.map(lambda leaf: jnp.zeros(room, leaf.dtype), names)
     return jax.lax.fori_loop(0, count, step, (state, collected))
 
@@ -225,43 +228,67 @@ def stack_items(items: Iterator[Any], count: int, room: int) -> Any:
     return jax.tree.map(pad, *itertools.islice(items, count))
 
 
+def change_of(config: cfg.Config, platform: str) -> float:
+    """The step at which convolutions change over from the quick form to the fast one; infinite where they do not.
+
+    A function of the config and the platform alone, so that a run which is stopped or extended has the forms of one
+    that is not. Where pictures grow, only the last size runs for long enough to change over.
+    """
+    same = config.precision != "float32" or config.generator.kind == config.discriminator.kind == "mlp"
+    if platform != "cpu" or same or config.quick_steps is None:
+        return math.inf
+    return (config.grow[-1] if config.grow else 0) + config.quick_steps
+
+
+def form_of(config: cfg.Config, platform: str, step: int) -> tuple[conv.Form, int]:
+    """The form of convolutions in the steps after `step`, and until which step."""
+    end, change = growth.end(config, growth.stage(config, step)), change_of(config, platform)
+    if config.quick_steps is None and platform == "cpu":
+        return "everywhere", end
+    return ("fast", end) if step >= change else ("quick", int(min(end, change)))
+
+
 def compile_steps(
     placement: parallel.Placement,
     game: train_step.Game,
     source: Source,
     state: train_step.TrainState,
     key: jax.Array,
+    form: conv.Form = "quick",
+    foretell: Callable[[float], None] | None = None,
 ) -> parallel.Loop:
     """Compiles `run_steps` once for a placement: `compiled(state, resident, items, count, key)`."""
     items = parallel.put_items(placement, gather_items(source, 0, 1))
     loop = functools.partial(run_steps, game, source)
-    return parallel.compile_loop(placement, loop, state, source.resident, items, key)
+    return parallel.compile_loop(placement, loop, state, source.resident, items, key, form, foretell)
 
 
 def _loop(
     job: _Job,
+    form: conv.Form,
+    until: int,
     state: train_step.TrainState,
     saver: checkpoint.Saver,
     best: checkpoint.Saver | None,
     recorder: Recorder | None,
     stop: list[int],
 ) -> tuple[train_step.TrainState, bool]:
-    """Runs a stage to its end or until `stop` is filled in any process.
+    """Runs steps of a stage, in one form of convolutions, up to `until` or until `stop` is filled in any process.
 
     Returns:
         The state reached, which is saved where it is the run's last; and whether to stop.
     """
     config, source, place = job.config, job.source, job.placement
     step = int(state.step)
-    with job.console.status("compiling the training step"):
-        compiled = compile_steps(place, job.game, source, state, job.key)
+    with compiling(job.console, form) as foretell:
+        compiled = compile_steps(place, job.game, source, state, job.key, form, foretell)
     resident = parallel.put_everywhere(place, source.resident)
-    fetching, room = fetched(source, step, job.until), capacity(source)
+    fetching, room = fetched(source, step, until), capacity(source)
     stopped, seconds_a_step = False, math.inf  # Not known yet: the first dispatch is one step.
 
     def plan(step: int) -> tuple[int, Any, jax.Array]:
         """How many steps to take from here in one dispatch, and what has to travel for them."""
-        count = next_count(config, step, seconds_a_step, room, (job.until, *(job.profile or ())))
+        count = next_count(config, step, seconds_a_step, room, (until, *(job.profile or ())))
         items = parallel.put_items(place, stack_items(fetching, count, room))
         return count, items, parallel.put_everywhere(place, np.int32(count))
 
@@ -272,13 +299,13 @@ def _loop(
         contextlib.ExitStack() as profiler,
     ):
         following = plan(step)
-        while step < job.until and not stopped:
+        while step < until and not stopped:
             count, items, counted = following
             if job.profile and step == job.profile[0]:
                 profiler.enter_context(jax.profiler.trace(job.run / "profile"))
             since = time.perf_counter()
             state, collected = compiled(state, resident, items, counted, job.key)
-            if step + count < job.until:
+            if step + count < until:
                 following = plan(step + count)  # Travels while the devices work.
             collected = {name: values[:count] for name, values in jax.device_get(collected).items()}
             # Processes must agree on how long the next dispatch is, and on whether there is one.

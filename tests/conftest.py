@@ -1,4 +1,4 @@
-"""Settings of all tests: strict dtype promotion, quick compiling, and a budgeted, repeatable hypothesis."""
+"""Settings of all tests: strict dtype promotion, one cache of programs, a budgeted and repeatable hypothesis."""
 
 import os
 import tempfile
@@ -8,8 +8,6 @@ import hypothesis
 # The processes of one session share what they compile, and leave the user's own cache alone.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="jaxgan-programs-"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
-# Tests compile for long and run for short: the last stage of compiling, by LLVM, does only what is quick.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1".strip()
 
 import jax
 import jax.numpy as jnp

@@ -14,6 +14,7 @@ from jax import lax
 from jaxgan.models import conv as fast
 
 ORDER = ("NHWC", "HWIO", "NHWC")
+FORMS = ("quick", "fast")
 # Shapes that take each way through the module: Winograd (r = 2 and 3), patches, XLA's kernel.
 WAYS = {
     "winograd 4x4 stride 2": ((2, 8, 10, 16), (4, 4, 16, 16), 2),
@@ -88,9 +89,10 @@ def test_equals_xla_up_to_the_second_order(size, kernel, stride, padding, channe
         with pytest.raises(ValueError, match="leave nothing"):
             fast.conv(x, k, stride, padding)
         return
-    ours = derivatives(lambda x, k: fast.conv(x, k, stride, padding), x, k)
     xlas = derivatives(lambda x, k: reference(x, k, stride, padding), x, k)
-    assert_close(ours, xlas, rtol=1e-4)
+    for form in FORMS:
+        ours = derivatives(fast.compiled(lambda x, k: fast.conv(x, k, stride, padding), form), x, k)
+        assert_close(ours, xlas, rtol=1e-4)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -98,12 +100,16 @@ def test_every_way_is_taken_and_exact_in_float64(way):
     shape, kernel_shape, stride = WAYS[way]
     with jax.enable_x64(True):
         x, k = draw(shape, jnp.float64), draw(kernel_shape, jnp.float64, seed=1)
-        ours = derivatives(lambda x, k: fast.conv(x, k, stride), x, k)
         xlas = derivatives(lambda x, k: reference(x, k, stride, "SAME"), x, k)
-        assert_close(ours, xlas, rtol=1e-12)
+        for form in FORMS:
+            ours = derivatives(fast.compiled(lambda x, k: fast.conv(x, k, stride), form), x, k)
+            assert_close(ours, xlas, rtol=1e-12)
         steps = fast._pair(stride)
         axes = [fast._Axis(shape[1 + i], kernel_shape[i], steps[i], 1, -(-shape[1 + i] // steps[i])) for i in (0, 1)]
-        algorithm = fast._choose((axes[0], axes[1]), True, shape, jax.ShapeDtypeStruct(kernel_shape, jnp.float64))
+        arguments = (shape, jax.ShapeDtypeStruct(kernel_shape, jnp.float64))
+        quick = fast._choose((axes[0], axes[1]), "quick", *arguments)
+        assert quick is None or quick.split.__qualname__.startswith("_patches")
+        algorithm = fast._choose((axes[0], axes[1]), "fast", *arguments)
         if algorithm is None:
             assert way.startswith("xla")
             return
@@ -136,7 +142,9 @@ def test_transposed_is_the_transpose_of_xlas_convolution(size, kernel, stride, p
         return jax.linear_transpose(convolve, image)(x)[0]
 
     ours = functools.partial(fast.conv_transpose, stride=stride, padding=padding)
-    assert_close(derivatives(ours, x, k), derivatives(theirs, x, k), rtol=1e-4)
+    expected = derivatives(theirs, x, k)
+    for form in FORMS:
+        assert_close(derivatives(fast.compiled(ours, form), x, k), expected, rtol=1e-4)
 
 
 def test_transposed_is_laxs_with_the_kernel_turned():
@@ -160,10 +168,11 @@ def test_transposed_by_hand():
 def test_scan_cond_map_vmap_and_remat_change_nothing(way):
     shape, kernel_shape, stride = WAYS[way]
     x, k = draw(shape), draw(kernel_shape, seed=1)
+    convolve = fast.compiled(fast.conv)
 
     @jax.jit
     def gradients(x, k):
-        return jax.grad(lambda x, k: jnp.sum(fast.conv(x, k, stride) ** 2), (0, 1))(x, k)
+        return jax.grad(lambda x, k: jnp.sum(convolve(x, k, stride) ** 2), (0, 1))(x, k)
 
     expected = gradients(x, k)
     scanned = lax.scan(lambda c, _: (c, gradients(x, k)), 0, length=2)[1]
@@ -173,7 +182,7 @@ def test_scan_cond_map_vmap_and_remat_change_nothing(way):
     separately = jax.tree.map(lambda *a: jnp.stack(a), expected, gradients(x, 2 * k))
     assert_close(lax.map(lambda k: gradients(x, k), pair), separately)
     assert_close(jax.vmap(lambda k: gradients(x, k))(pair), separately)
-    rematerialised = jax.grad(jax.checkpoint(lambda x: jnp.sum(fast.conv(x, k, stride) ** 2)))(x)
+    rematerialised = jax.grad(jax.checkpoint(lambda x: jnp.sum(convolve(x, k, stride) ** 2)))(x)
     assert_close(rematerialised, expected[0])
 
 
@@ -200,8 +209,9 @@ def looped_convolutions(function, *arguments):
     return re.findall(r"dim_labels=(\S+?)[,\s]", compiled)
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("way", WAYS)
-def test_no_convolution_in_a_loop_is_in_a_slow_order(way):
+def test_no_convolution_in_a_loop_is_in_a_slow_order(way, form):
     """The guard of what this module is for. XLA's own gradients fail it, as the last lines show."""
     shape, kernel_shape, stride = WAYS[way]
     x, k = draw(shape), draw(kernel_shape, seed=1)
@@ -211,7 +221,7 @@ def test_no_convolution_in_a_loop_is_in_a_slow_order(way):
         penalty = lambda x, k: loss(x, k) + jnp.sum(jax.grad(loss)(x, k) ** 2)  # noqa: E731
         return jax.grad(penalty, (0, 1))
 
-    ours = looped_convolutions(second_order(lambda x, k: fast.conv(x, k, stride)), x, k)
+    ours = looped_convolutions(second_order(fast.compiled(lambda x, k: fast.conv(x, k, stride), form)), x, k)
     assert set(ours) <= {"b01f_01io->b01f"}
     theirs = looped_convolutions(second_order(lambda x, k: reference(x, k, stride, "SAME")), x, k)
     assert set(theirs) - {"b01f_01io->b01f"}
@@ -225,6 +235,35 @@ def test_accelerators_keep_xlas_own(platform):
     text = exported.mlir_module()
     assert text.count("stablehlo.convolution") == 3
     assert "dot_general" not in text
+
+
+def test_what_is_known_of_the_platform_is_all_that_is_traced(key):
+    """Also where it is not the one of this process: programs for accelerators are lowered on CPU hosts."""
+
+    def operations(platform):
+        loss = fast.compiled(lambda x, k: jnp.sum(fast.conv(x, k) ** 2) + jnp.sum(fast.grouped(x, k)), "fast", platform)
+        return str(jax.make_jaxpr(jax.grad(loss, (0, 1)))(draw((2, 8, 8, 16)), draw((3, 3, 16, 16), seed=1)))
+
+    assert "platform_index" in operations(None)
+    assert not {"platform_index", "conv_general_dilated"} & set(re.findall(r"\w+", operations("cpu")))
+    assert not {"platform_index", "dot_general"} & set(re.findall(r"\w+", operations("tpu")))
+
+
+def test_a_shape_is_not_traced_anew_for_every_use(monkeypatch):
+    traced, choose = [], fast._choose
+    monkeypatch.setattr(fast, "_choose", lambda axes, *rest: traced.append(axes) or choose(axes, *rest))
+    k = draw((3, 3, 19, 19))  # A shape that no other test has.
+
+    def chain(x, k):
+        for _ in range(5):
+            x = fast.conv(x, k)
+        return jnp.sum(x**2)
+
+    def penalty(x, k):
+        return chain(x, k) + jnp.sum(jax.grad(chain)(x, k) ** 2)
+
+    jax.jit(jax.grad(penalty, (0, 1))).lower(draw((2, 7, 7, 19)), k)
+    assert len(traced) <= 4  # The convolution, also of cotangents, and its two gradients; not those of every use.
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def small_metric():
     random = np.random.default_rng(3)
     widths = {"relu1_2": 8, "relu2_1": 8, "relu3_1": 16}
     heads = {name: jnp.asarray(random.uniform(0, 1, width), jnp.float32) for name, width in widths.items()}
-    return lpips.Metric(small_network().using(winograd=False), heads)
+    return lpips.Metric(small_network(), heads)
 
 
 @pytest.fixture(scope="module")

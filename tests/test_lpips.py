@@ -16,7 +16,7 @@ def metric(small):
     random = np.random.default_rng(3)
     widths = {"relu1_2": 8, "relu2_1": 8, "relu3_1": 16}
     heads = {name: jnp.asarray(random.uniform(0, 1, width), jnp.float32) for name, width in widths.items()}
-    return lpips.Metric(small.using(winograd=False), heads)
+    return lpips.Metric(small, heads)
 
 
 def pictures(seed, *shape):
@@ -24,7 +24,7 @@ def pictures(seed, *shape):
 
 
 def test_distances_and_gradients_equal_pytorchs():
-    metric = lpips.load().using(winograd=False)
+    metric = lpips.load()
     first, second = map(jnp.asarray, record_lpips.pairs())
 
     def total(b, metric):

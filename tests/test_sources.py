@@ -342,7 +342,7 @@ def test_features_are_the_networks_averaged_over_positions():
     found = frechet.features([pictures[:2], pictures[2:]])
     alpha = pictures[..., 3:] / 255
     flat = jnp.asarray(pictures[..., :3] / 255 * alpha + 1 - alpha, jnp.float32)
-    expected = weights.load().using(winograd=False).features(flat, ["relu5_3"])["relu5_3"].mean(axis=(1, 2))
+    expected = weights.load().features(flat, ["relu5_3"])["relu5_3"].mean(axis=(1, 2))
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
     grey = frechet.features([pictures[..., :1]])
     coloured = frechet.features([pictures[..., :1].repeat(3, axis=-1)])

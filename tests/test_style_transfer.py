@@ -36,7 +36,7 @@ def gatys(iterations):
 
 def test_losses_and_gradients_of_gatys_equal_pytorchs():
     content, style = (jnp.asarray(picture) for picture in record_style.images())
-    network, options = weights.load().using(winograd=False), gatys(1)
+    network, options = weights.load(), gatys(1)
     targets = transfer.prepare(network, content, (style,), options, None, 1.0)
     gradient = jax.jit(jax.grad(lambda x: transfer.objective(network, targets, options, x), has_aux=True))
     with np.load(record_style.DATA) as recorded:

@@ -18,12 +18,12 @@ def network(architecture):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "last", "winograd"),
-    # Winograd's algorithm takes long to compile: two of each block's shapes will do.
-    [("VGG16", "relu5_3", False), ("VGG19", "relu5_4", False), ("VGG19", "relu3_2", True)],
+    ("architecture", "last", "form"),
+    # The fast form takes long to compile: two of each block's shapes will do.
+    [("VGG16", "relu5_3", "quick"), ("VGG19", "relu5_4", "quick"), ("VGG19", "relu3_2", "fast")],
 )
-def test_features_equal_pytorchs(architecture, last, winograd):
-    ours = network(architecture).using(winograd=winograd)
+def test_features_equal_pytorchs(architecture, last, form):
+    ours = network(architecture).using(form=form)
     names = vgg.layer_names(ours.module)
     names = [name for name in names[: names.index(last) + 1] if not name.startswith("pool")]
     image = jnp.asarray(record_style.images()[0])[None]

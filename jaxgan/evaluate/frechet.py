@@ -28,7 +28,7 @@ def features(pictures: Iterable[np.ndarray]) -> np.ndarray:
     Returns:
         float32 [N, 512].
     """
-    network = weights.load().using(winograd=False)
+    network = weights.load()
     found = []
     for block in pictures:
         for begin in range(0, len(block), _BATCH):

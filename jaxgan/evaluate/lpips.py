@@ -103,7 +103,7 @@ class Metric:
         return compare(self.heads, a, b)
 
     def using(self, **attributes: Any) -> "Metric":
-        """The same with other attributes of the trunk, such as `winograd=False`."""
+        """The same with other attributes of the trunk, such as `form="fast"`."""
         return dataclasses.replace(self, network=self.network.using(**attributes))
 
 

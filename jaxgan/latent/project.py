@@ -125,10 +125,9 @@ def project(
     Returns:
         The latent, and how it was found.
     """
-    quick = metric.using(winograd=False)
-    metric = metric if target.shape[0] * target.shape[1] * steps > _WORTH_COMPILING else quick
-    goal, state, picture = begin(game, variables, quick, target[None], key, label, pixel_weight)
-    goal = dataclasses.replace(goal, metric=metric)
+    goal, state, picture = begin(game, variables, metric, target[None], key, label, pixel_weight)
+    if target.shape[0] * target.shape[1] * steps > _WORTH_COMPILING:
+        goal = dataclasses.replace(goal, metric=metric.using(form="fast"))
     inner = _searched(game)
     pictures, histories, limit = [picture], [], min(every or steps, steps)
     for done in range(0, steps, limit):
@@ -141,7 +140,7 @@ def project(
     return Projection(
         latent=state.latent[0],
         picture=picture,
-        distance=quick.compare(quick.features(picture[None]), goal.features)[0],
+        distance=metric.compare(metric.features(picture[None]), goal.features)[0],
         history={name: jnp.concatenate([part[name] for part in histories]) for name in histories[0]},
         pictures=jnp.stack(pictures),
     )

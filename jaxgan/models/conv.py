@@ -14,21 +14,25 @@ stride s is folded into the channels first (space to depth), which makes of the 
 r = 2, with 9/16 of the multiplications. What neither fits (bfloat16, tiny outputs, large kernels) goes to XLA's fast
 kernel in the one order it takes. See docs/convolutions.md for the figures.
 
+Winograd's dozens of products a convolution take a second to compile, so there are two forms of every program: "quick"
+to compile, without them, and "fast" to run, with them where they save time. A program is of the quick form unless the
+function that is traced is `compiled` in the other. That is the one place of this choice.
+
 Convolution, input gradient and kernel gradient are one trilinear form; each has a `custom_vjp` made of the other two,
 so that reverse-mode derivatives of every order stay on the fast path. Forward mode (`jax.jvp`, `jax.hessian`) is not
-defined. On accelerators all three are XLA's own. `grouped` is for convolutions of groups of features.
+defined. On accelerators all three are XLA's own, in both forms. `grouped` is for convolutions of groups of features.
+Each is traced once for a shape, however often a program has it.
 
 References:
     Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, arXiv 1509.09308.
 """
 
-import contextlib
 import contextvars
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,16 +40,52 @@ import numpy as np
 from jax import lax
 
 Padding = str | int | Sequence[tuple[int, int]]
+Form = Literal["quick", "fast", "everywhere"]
+"""Of a program's convolutions on CPU: quick to compile; fast to run; or Winograd's algorithm everywhere that it can go,
+as in runs from before there was a choice. All compute the same up to rounding."""
 _ORDER = ("NHWC", "HWIO", "NHWC")
 
 
-def conv(
-    x: jax.Array,
-    kernel: jax.Array,
-    stride: int | tuple[int, int] = 1,
-    padding: Padding = "SAME",
-    winograd: bool = True,
-) -> jax.Array:
+class _How(NamedTuple):
+    """How the convolutions of a program are compiled."""
+
+    form: Form = "quick"
+    platform: str | None = None  # that the program is for; None: that which it is lowered for
+
+
+_QUICK = _How()
+_how = contextvars.ContextVar("how", default=_QUICK)
+
+
+def compiled(function: Callable[..., Any], form: Form = "fast", platform: str | None = None) -> Callable[..., Any]:
+    """The function, its convolutions compiled in the form named; for `jax.jit` and its like to trace.
+
+        step = jax.jit(conv.compiled(train_step.train_step, "fast"), static_argnums=0)
+
+    On 2 CPU cores a large convolution of the fast form runs two to three times as fast and takes ten times as long to
+    compile: worth it from a thousand training steps on.
+
+    Args:
+        function: any function.
+        form: of its convolutions, wherever in it they stand.
+        platform: "cpu", "gpu" or "tpu", where it is known what the program is for: nothing is traced for others then.
+
+    Returns:
+        A function of the same arguments and result, up to rounding.
+    """
+
+    @functools.wraps(function)
+    def chosen(*arguments: Any, **keywords: Any) -> Any:
+        token = _how.set(_How(form, platform))
+        try:
+            return function(*arguments, **keywords)
+        finally:
+            _how.reset(token)
+
+    return chosen
+
+
+def conv(x: jax.Array, kernel: jax.Array, stride: int | tuple[int, int] = 1, padding: Padding = "SAME") -> jax.Array:
     """Convolution (cross-correlation), as `lax.conv_general_dilated` with NHWC and HWIO.
 
     Args:
@@ -53,8 +93,6 @@ def conv(
         kernel: [kh, kw, C_in, C_out], of the same dtype.
         stride: step along both axes, or along each.
         padding: "SAME", "VALID", a number of zeros on every side, or ((top, bottom), (left, right)).
-        winograd: False leaves Winograd's algorithm out, which takes a second or two to compile a convolution: for
-            programs that run for less than it would save. The result is the same up to rounding.
 
     Returns:
         [N, H', W', C_out].
@@ -71,7 +109,7 @@ def conv(
             total = max((out - 1) * step + taps - size, 0)
             pads = (total // 2, total - total // 2)
         axes.append(_Axis(size, taps, step, pads[0], (size + sum(pads) - taps) // step + 1))
-    return _conv(_checked(axes, padding), winograd, x, kernel)
+    return _conv(_checked(axes, padding), _how.get(), x, kernel)
 
 
 def conv_transpose(
@@ -102,7 +140,7 @@ def conv_transpose(
         low, high = (max(taps - step, 0) // 2, 0) if pads is None else pads
         size = out * step if pads is None else (out - 1) * step + taps - low - high
         axes.append(_Axis(size, taps, step, low, out))
-    return _input_gradient(_checked(axes, padding), True, x, kernel.swapaxes(2, 3))
+    return _input_gradient(_checked(axes, padding), _how.get(), x, kernel.swapaxes(2, 3))
 
 
 def grouped(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -118,25 +156,7 @@ def grouped(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """
     if kernel.shape[2] == x.shape[3]:
         return conv(x, kernel)
-    if _plainly.get():
-        return _grouped_by_xla(x, kernel)
-    return lax.platform_dependent(x, kernel, cpu=_grouped_by_patches, default=_grouped_by_xla)
-
-
-@contextlib.contextmanager
-def plainly() -> Iterator[None]:
-    """For what is traced inside: no Winograd's algorithm, XLA's own groups.
-
-    Compiled in a fifth of the time, to see what a program costs or to run it once; on CPU it is slow.
-    """
-    token = _plainly.set(True)
-    try:
-        yield
-    finally:
-        _plainly.reset(token)
-
-
-_plainly = contextvars.ContextVar("plainly", default=False)
+    return _grouped(_how.get(), x, kernel)
 
 
 class _Axis(NamedTuple):
@@ -161,25 +181,35 @@ class _Axis(NamedTuple):
 _Axes = tuple[_Axis, _Axis]
 
 
+def _on(how: _How, ours: Callable[..., jax.Array], xla: Callable[..., jax.Array], *arguments: jax.Array) -> jax.Array:
+    """Ours on CPU, XLA's own elsewhere."""
+    if how.platform is None:
+        return lax.platform_dependent(*arguments, cpu=ours, default=xla)
+    return (ours if how.platform == "cpu" else xla)(*arguments)
+
+
+# jit in each, for its cache: traced and lowered once for all convolutions of a program that have the same shapes.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _conv(axes: _Axes, winograd: bool, x: jax.Array, kernel: jax.Array) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
+def _conv(axes: _Axes, how: _How, x: jax.Array, kernel: jax.Array) -> jax.Array:
     def ours(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        algorithm = _choose(axes, winograd, x.shape, kernel)
+        algorithm = _choose(axes, how.form, x.shape, kernel)
         if algorithm is None:
             return _xla_conv(axes, x, kernel)
         split, taps, join = algorithm
         return join([a @ b for a, b in zip(split(x), taps(kernel), strict=True)])
 
-    return lax.platform_dependent(x, kernel, cpu=ours, default=functools.partial(_xla_conv, axes))
+    return _on(how, ours, functools.partial(_xla_conv, axes), x, kernel)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _input_gradient(axes: _Axes, winograd: bool, g: jax.Array, kernel: jax.Array) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
+def _input_gradient(axes: _Axes, how: _How, g: jax.Array, kernel: jax.Array) -> jax.Array:
     shape = (g.shape[0], axes[0].size, axes[1].size, kernel.shape[2])
     x = jax.ShapeDtypeStruct(shape, g.dtype)
 
     def ours(g: jax.Array, kernel: jax.Array) -> jax.Array:
-        algorithm = _choose(axes, winograd, shape, kernel)
+        algorithm = _choose(axes, how.form, shape, kernel)
         if algorithm is None:
             # The convolution of the dilated cotangent with the kernel turned round: the order that is fast.
             pads = [(a.taps - 1 - a.low, a.taps - 1 - a.high) for a in axes]
@@ -192,15 +222,16 @@ def _input_gradient(axes: _Axes, winograd: bool, g: jax.Array, kernel: jax.Array
     def xla(g: jax.Array, kernel: jax.Array) -> jax.Array:
         return _transpose(lambda x: _xla_conv(axes, x, kernel), x, g)
 
-    return lax.platform_dependent(g, kernel, cpu=ours, default=xla)
+    return _on(how, ours, xla, g, kernel)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _kernel_gradient(axes: _Axes, winograd: bool, x: jax.Array, g: jax.Array) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
+def _kernel_gradient(axes: _Axes, how: _How, x: jax.Array, g: jax.Array) -> jax.Array:
     kernel = jax.ShapeDtypeStruct((axes[0].taps, axes[1].taps, x.shape[3], g.shape[3]), x.dtype)
 
     def ours(x: jax.Array, g: jax.Array) -> jax.Array:
-        algorithm = _choose(axes, winograd, x.shape, kernel)
+        algorithm = _choose(axes, how.form, x.shape, kernel)
         if algorithm is None:
             # Channels as the batch, the batch as channels, and the cotangent as a dilated kernel: the fast order.
             # The barriers keep the compiler from folding the transposes into the convolution again.
@@ -216,29 +247,29 @@ def _kernel_gradient(axes: _Axes, winograd: bool, x: jax.Array, g: jax.Array) ->
     def xla(x: jax.Array, g: jax.Array) -> jax.Array:
         return _transpose(lambda kernel: _xla_conv(axes, x, kernel), kernel, g)
 
-    return lax.platform_dependent(x, g, cpu=ours, default=xla)
+    return _on(how, ours, xla, x, g)
 
 
 # <conv(x, k), g> is linear in each of the three: the derivative for one argument is the form's map of the others.
 _conv.defvjp(
-    lambda axes, winograd, x, kernel: (_conv(axes, winograd, x, kernel), (x, kernel)),
-    lambda axes, winograd, saved, g: (
-        _input_gradient(axes, winograd, g, saved[1]),
-        _kernel_gradient(axes, winograd, saved[0], g),
+    lambda axes, how, x, kernel: (_conv(axes, how, x, kernel), (x, kernel)),
+    lambda axes, how, saved, g: (
+        _input_gradient(axes, how, g, saved[1]),
+        _kernel_gradient(axes, how, saved[0], g),
     ),
 )
 _input_gradient.defvjp(
-    lambda axes, winograd, g, kernel: (_input_gradient(axes, winograd, g, kernel), (g, kernel)),
-    lambda axes, winograd, saved, x: (
-        _conv(axes, winograd, x, saved[1]),
-        _kernel_gradient(axes, winograd, x, saved[0]),
+    lambda axes, how, g, kernel: (_input_gradient(axes, how, g, kernel), (g, kernel)),
+    lambda axes, how, saved, x: (
+        _conv(axes, how, x, saved[1]),
+        _kernel_gradient(axes, how, x, saved[0]),
     ),
 )
 _kernel_gradient.defvjp(
-    lambda axes, winograd, x, g: (_kernel_gradient(axes, winograd, x, g), (x, g)),
-    lambda axes, winograd, saved, kernel: (
-        _input_gradient(axes, winograd, saved[1], kernel),
-        _conv(axes, winograd, saved[0], kernel),
+    lambda axes, how, x, g: (_kernel_gradient(axes, how, x, g), (x, g)),
+    lambda axes, how, saved, kernel: (
+        _input_gradient(axes, how, saved[1], kernel),
+        _conv(axes, how, saved[0], kernel),
     ),
 )
 
@@ -252,7 +283,7 @@ class _Algorithm(NamedTuple):
 
 
 def _choose(
-    axes: _Axes, winograd: bool, shape: tuple[int, ...], kernel: jax.Array | jax.ShapeDtypeStruct
+    axes: _Axes, form: Form, shape: tuple[int, ...], kernel: jax.Array | jax.ShapeDtypeStruct
 ) -> _Algorithm | None:
     """The algorithm for an input of this shape; None for XLA's kernel."""
     kh, kw, channels, features = kernel.shape
@@ -264,10 +295,22 @@ def _choose(
     if exchanged or kh * kw * channels <= 64 or (kh, kw) == (rows.stride, columns.stride) == (1, 1):
         return _patches(axes, shape[0])
     # Tiles waste much of a very small output; few channels make thin products.
-    worthwhile = winograd and not _plainly.get() and min(rows.out, columns.out) >= 4 and min(channels, features) >= 16
-    if worthwhile and {rows.blocks, columns.blocks} <= {2, 3}:
-        return _winograd(axes, shape[0], _tile(axes, shape[0], channels, features))
-    return None
+    possible = min(rows.out, columns.out) >= 4 and min(channels, features) >= 16
+    if form == "quick" or not possible or not {rows.blocks, columns.blocks} <= {2, 3}:
+        return None
+    tile = _tile(axes, shape[0], channels, features)
+    if form == "fast" and not _saves(axes, tile, min(channels, features)):
+        return None
+    return _winograd(axes, shape[0], tile)
+
+
+def _saves(axes: _Axes, tile: int, channels: int) -> bool:
+    """Whether Winograd's algorithm takes less time than XLA's kernel; measured on the layers of the shipped configs."""
+    if max(a.stride for a in axes) == 1:
+        return channels >= 32
+    points = math.prod((tile + a.blocks - 1) * a.stride for a in axes)
+    # A 3x3 convolution of stride 2 takes as many multiplications either way; XLA's is slow for large pictures.
+    return points < math.prod(tile * a.taps for a in axes) or min(a.size for a in axes) >= 64
 
 
 def _patches(axes: _Axes, count: int) -> _Algorithm:
@@ -468,6 +511,11 @@ def _checked(axes: list[_Axis], padding: Padding) -> _Axes:
         if axis.out < 1 or axis.size < 1:
             raise ValueError(f"{axis.taps} taps at stride {axis.stride} and padding {padding!r} leave nothing")
     return (axes[0], axes[1])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _grouped(how: _How, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return _on(how, _grouped_by_patches, _grouped_by_xla, x, kernel)
 
 
 def _grouped_by_xla(x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -1,10 +1,27 @@
 """Progress of a long command: a live bar in a terminal, now and then a plain line elsewhere."""
 
+import contextlib
 import time
+from collections.abc import Callable, Iterator
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+@contextlib.contextmanager
+def compiling(console: Console, form: str) -> Iterator[Callable[[float], None]]:
+    """Says that the training step is being compiled, and how long that will take once it is told."""
+    what = "the fast form of the training step" if form == "fast" else "the training step"
+    with console.status(f"preparing {what}") as status:
+
+        def foretell(seconds: float) -> None:
+            text = f"compiling {what} (about {max(1, round(seconds))} s, once)"
+            status.update(text)
+            if not console.is_terminal and seconds > 1:
+                console.print(text)
+
+        yield foretell
 
 
 class TrainingProgress:

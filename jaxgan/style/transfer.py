@@ -30,7 +30,7 @@ LEAST = 32
 """The least width and height of a stage: five blocks of the network halve it four times."""
 STYLE_LAYERS: Layers = tuple((f"relu{block}_1", 1.0) for block in range(1, 6))
 _WORTH_COMPILING = 5e6
-"""Pixels, times iterations, from which on Winograd's algorithm saves more time than it takes to compile."""
+"""Pixels, times iterations, from which on the fast form of convolutions saves more time than it takes to compile."""
 
 _STATIC = {"static": True}
 
@@ -155,7 +155,7 @@ def stylize(
     """
     _check(network, content, styles, options, masks, start)
     state, histories = None, []
-    quick = network.using(winograd=False)
+    quick, fast = network.using(form="quick"), network.using(form="fast")
     for fraction, iterations in options.stages:
         size = stage_size(content.shape, fraction)
         targets = prepare(quick, content, tuple(styles), options, masks, fraction)
@@ -163,7 +163,7 @@ def stylize(
             state = begin(content, tuple(styles), options, key, start, size)
         else:
             state = enlarge(options, state, size)
-        here = network if size[0] * size[1] * iterations > _WORTH_COMPILING else quick
+        here = fast if size[0] * size[1] * iterations > _WORTH_COMPILING else quick
         limit = min(chunk or iterations, iterations)
         for done in range(0, iterations, max(limit, 1)):
             count = min(limit, iterations - done)
