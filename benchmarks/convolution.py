@@ -1,4 +1,4 @@
-"""Time of a convolution and its gradients, ours and XLA's, alone (a jit call each) and inside a loop.
+"""Time of a convolution and its gradients, ours in the fast form and XLA's, alone (a jit call each) and inside a loop.
 
     launch/local.sh python benchmarks/convolution.py
 
@@ -74,7 +74,7 @@ def main() -> None:
         print(f"\n{name}: ms, ours alone / ours in a loop / XLA alone / XLA in a loop")
         for form in forms(xla, stride):
             cells = []
-            for convolve in (conv.conv, xla):
+            for convolve in (conv.compiled(conv.conv), xla):
                 names, function = forms(convolve, stride)[form]
                 rest = {letter: array for letter, array in arrays.items() if letter not in names}
                 # The shape of the argument that a gradient is for; its values do not matter.

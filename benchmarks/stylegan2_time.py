@@ -25,7 +25,7 @@ from step_time import ROUNDS
 from jaxgan import build, parallel, training
 from jaxgan import config as cfg
 from jaxgan.data import ArraySource
-from jaxgan.models import stylegan2
+from jaxgan.models import conv, stylegan2
 from jaxgan.run import initial_state
 
 SHAPE = (64, 64, 3)
@@ -145,7 +145,7 @@ def main() -> None:
     if theirs and "jaxgan" in best:
         print(f"  ratio, jaxgan in the loop / PyTorch's best: {best['jaxgan'] / min(theirs):.2f}")
     print(f"\nmodulated 3x3 convolution {list(MODULATED)} -> {MODULATED[3]} and its gradients, in a loop:")
-    for label, form, repeats in (("scaled", stylegan2.modulated, 10), ("grouped", grouped, 1)):
+    for label, form, repeats in (("scaled", conv.compiled(stylegan2.modulated), 10), ("grouped", grouped, 1)):
         print(f"  {label:16} {modulated_seconds(form, repeats) * 1e3:8.1f} ms", flush=True)
 
 

@@ -7,6 +7,7 @@ step 6, named by their paths, and of what machine and which JAX they are. The ne
 convolutions, in which Winograd's algorithm is everywhere that it can go.
 """
 
+import dataclasses
 import shutil
 import tempfile
 from pathlib import Path
@@ -46,6 +47,11 @@ def arrays(run: Path) -> dict[str, np.ndarray]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
 
 
+def go_on(run: Path) -> None:
+    """Takes a run to step 6."""
+    training.train(dataclasses.replace(CONFIG, steps=6), run)
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "all" / "run"
@@ -55,7 +61,7 @@ def main() -> None:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         longer = Path(folder) / "longer"
         shutil.copytree(run, longer)
-        training.train(cfg.replaced(CONFIG, "steps", 6), longer, quiet=True)
+        go_on(longer)
         assert checkpoint.steps(longer) == [6]
         np.savez(run.parent / "expected.npz", machine=machine(), **arrays(longer))
         shutil.make_archive(str(DATA.with_suffix("")), "zip", run.parent)

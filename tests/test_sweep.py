@@ -155,7 +155,7 @@ def test_members_share_eight_devices():
         "import json, sys, jax; sys.path.insert(0, 'tests'); import test_sweep as t; from jaxgan import build, sweep;"
         "from pathlib import Path; group = sweep.members(t.MLP, 4, {}, Path('x'));"
         "program = sweep.Program(group, build.source(t.MLP));"
-        "state, _ = program.run(program.initial(), 0, 3);"
+        "state, _ = program.run(program.initial(), 0, 3, 'quick');"
         "leaf = jax.tree.leaves(state.generator.params)[0];"
         "print(json.dumps([len(leaf.sharding.device_set), [float(abs(x).sum()) for x in leaf]]))"
     )
