@@ -1,10 +1,10 @@
 """Checkpoints with Orbax: asynchronous, atomic, a few kept; restored exactly, or not at all."""
 
+import contextlib
 import dataclasses
 import json
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,7 @@ def _load(path: Path, config: cfg.Config, abstract: TrainState) -> tuple[TrainSt
         return None
 
 
-@contextmanager
+@contextlib.contextmanager
 def open_for_saving(run: Path, config: cfg.Config) -> Iterator["Saver"]:
     """Opens a run's checkpoints; on leaving waits for the last save to be on disk."""
     policies = ocp.training.preservation_policies
@@ -118,37 +118,50 @@ def open_for_saving(run: Path, config: cfg.Config) -> Iterator["Saver"]:
     if config.keep_every:
         keep.append(policies.EveryNSteps(config.keep_every))
     policy: Any = policies.AnyPreservationPolicy(keep)
-    with _open(folder(run), policy) as checkpointer:
-        yield Saver(checkpointer, config)
+    with _open(folder(run), policy) as opened, contextlib.closing(Saver(opened, config)) as saver:
+        yield saver
 
 
-@contextmanager
+@contextlib.contextmanager
 def open_best(run: Path, config: cfg.Config) -> Iterator["Saver"]:
     """Opens the place of a run's best checkpoint, of which there is one."""
-    with _open(folder(run, best=True), ocp.training.preservation_policies.LatestN(1)) as checkpointer:
-        yield Saver(checkpointer, config)
+    policy = ocp.training.preservation_policies.LatestN(1)
+    with _open(folder(run, best=True), policy) as opened, contextlib.closing(Saver(opened, config)) as saver:
+        yield saver
 
 
 def _open(path: Path, policy: Any) -> ocp.training.Checkpointer:
     return ocp.training.Checkpointer(str(path), preservation_policy=policy, cleanup_tmp_directories=True)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Saver:
-    """Saves states of one run."""
+    """Saves states of one run, one at a time."""
 
     checkpointer: ocp.training.Checkpointer
     config: cfg.Config
+    _saving: Any = None
 
     def save(self, state: TrainState) -> None:
-        """Starts to save a state under its step; nothing where that step is saved. Safe to donate `state` after."""
+        """Starts to save a state under its step; nothing where that step is saved. Safe to donate `state` after.
+
+        First it waits for the save before, and raises what that failed of: Orbax keeps a thread for each that nobody
+        has waited for.
+        """
+        self.close()
         step = int(state.step)
         if any(checkpoint.step == step for checkpoint in self.checkpointer.checkpoints):
             return
         # A copy, because on CPU Orbax's background writer reads the very buffers that the next step is given.
         copy = jax.tree.map(jnp.copy, state)
         about = {"config": json.loads(cfg.to_json(self.config)), "versions": versions()}
-        self.checkpointer.save_async(step, copy, force=True, custom_metadata=about)
+        self._saving = self.checkpointer.save_async(step, copy, force=True, custom_metadata=about)
+
+    def close(self) -> None:
+        """Waits for what is being saved."""
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            saving.result()
 
 
 def versions() -> dict[str, str]:

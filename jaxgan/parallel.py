@@ -28,7 +28,7 @@ from jaxgan.models import conv
 
 Kind = Literal["jit", "shard_map", "pmap"]
 DATA, MODEL = "data", "model"
-_COMPILING = 4.0  # Times as long as to trace and lower a program: 3.3 to 4.8 for the shipped configs on CPU.
+_COMPILING = 8.0  # Times as long as to trace and lower a program; 5.5 to 11 for the shipped configs on CPU.
 SPLIT_FROM = 2**16
 """Arrays of at least so many numbers are split along the mesh's model axis; smaller ones cost more to gather."""
 
@@ -236,14 +236,23 @@ def compile_loop(
             check_vma=False,
         )
         program = jax.jit(mapped, donate_argnums=0)
-    gc.disable()  # Tracing makes millions of objects that stay: to search them for garbage takes a third of the time.
-    try:
+    with _uncollected():
         lowered = program.lower(state, resident, items, jax.ShapeDtypeStruct((), jnp.int32), key)
-    finally:
-        gc.enable()
     if foretell is not None:
         foretell(_COMPILING * (time.perf_counter() - since))
     return lowered.compile()
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Leaves garbage be: tracing makes millions of objects that stay, and to search them takes a third of its time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _pmap(placement: Placement, loop: Loop) -> Loop:

@@ -90,7 +90,10 @@ def sweep(config: cfg.Config, seeds: int, vary: Mapping[str, Sequence[Any]], out
     Raises:
         UserError: as `members`, the runs grow, or a directory belongs to another config or another process.
     """
-    everyone = members(config, seeds, vary, out)
+    everyone = [
+        dataclasses.replace(member, config=runs.as_begun(member.run, member.config))
+        for member in members(config, seeds, vary, out)
+    ]
     if any(member.config.grow for member in everyone):
         raise UserError("grow: a sweep trains runs of one size together; train those that grow one by one")
     groups: dict[str, list[Member]] = {}
@@ -118,7 +121,6 @@ def _train_group(group: list[Member], console: Console, stop: list[int]) -> bool
     """Trains members that share a program; returns whether they reached the end."""
     since = time.perf_counter()
     config = group[0].config
-    group = [dataclasses.replace(one, config=runs.as_begun(one.run, one.config)) for one in group]
     for member in group:
         runs.check_config(member.run, member.config)
         member.run.mkdir(parents=True, exist_ok=True)
@@ -221,7 +223,7 @@ class Program:
         devices = jax.devices()[: math.gcd(len(group), len(jax.devices()))]
         self._mesh = Mesh(np.array(devices), ("member",))
         self.platform = devices[0].platform
-        self._loops = {}
+        self._loops: dict[conv.Form, Any] = {}
         self._resident = jax.device_put(source.resident)
 
     def initial(self) -> train_step.TrainState:

@@ -242,11 +242,8 @@ def test_what_is_known_of_the_platform_is_all_that_is_traced(key):
 
     def operations(platform):
         loss = fast.compiled(lambda x, k: jnp.sum(fast.conv(x, k) ** 2) + jnp.sum(fast.grouped(x, k)), "fast", platform)
-        return set(
-            re.findall(
-                r"\w+", str(jax.make_jaxpr(jax.grad(loss, (0, 1)))(draw((2, 8, 8, 32)), draw((3, 3, 32, 32), seed=1)))
-            )
-        )
+        arguments = draw((2, 8, 8, 32)), draw((3, 3, 32, 32), seed=1)
+        return set(re.findall(r"\w+", str(jax.make_jaxpr(jax.grad(loss, (0, 1)))(*arguments))))
 
     both = {"platform_index", "conv_general_dilated", "dot_general"}
     assert both <= operations(None)

@@ -299,6 +299,18 @@ def test_saved_states_survive_donation(unbroken, key):
         shutil.rmtree(checkpoint.folder(run) / str(step))
 
 
+def test_checkpoints_leave_no_threads_behind(unbroken, tmp_path):
+    config = dataclasses.replace(runs.read_config(unbroken), keep_last=1)
+    state = runs.read(unbroken).state
+    threads = []
+    with checkpoint.open_for_saving(tmp_path, config) as saver:
+        for step in range(30):
+            saver.save(dataclasses.replace(state, step=jnp.int32(step)))
+            threads.append(len(list(Path("/proc/self/task").iterdir())))
+    assert threads[-1] <= threads[9] + 5  # One more a save it used to be.
+    assert checkpoint.steps(tmp_path) == [29]
+
+
 def test_the_best_checkpoint_is_kept_and_training_stops_when_it_gets_no_better(tmp_path, capsys):
     """Also when the run is cut in between: how many looks have passed is read from its metrics."""
     config = changed(data="ring", steps=400, best="modes/kl", patience=3)
