@@ -2,16 +2,21 @@
 
 import gc
 import os
-import tempfile
+import shutil
+from pathlib import Path
 
 import hypothesis
 
-# The processes of one session share what they compile, and leave the user's own cache alone.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="jaxgan-programs-"))
+# What tests compile they share, all processes of a session and the sessions after; the user's own cache is left alone.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "programs"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.02")
-# LLVM's first level takes a fifth less time to compile a training step than its third. With its level 0, or XLA's
-# preset FAST_COMPILE, it would be half, but then devices' results part sooner (tests/eight_devices.py).
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1".strip()
+# Quick to compile rather than fast to run. LLVM's first level takes a fifth less time than its third; XLA's old
+# emitters of fusions, in one piece, another quarter less than its new ones. With LLVM's level 0, or XLA's preset
+# FAST_COMPILE, it would be less still, but then devices' results part sooner (tests/eight_devices.py).
+os.environ["XLA_FLAGS"] = (
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1 "
+    "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+).strip()
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +28,12 @@ gc.set_threshold(200_000, 20, 50)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 hypothesis.settings.register_profile("jaxgan", deadline=None, derandomize=True, max_examples=25)
 hypothesis.settings.load_profile("jaxgan")
+
+
+def pytest_configure():
+    programs = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+    if "PYTEST_XDIST_WORKER" not in os.environ and sum(path.stat().st_size for path in programs.glob("*")) > 2**30:
+        shutil.rmtree(programs)
 
 
 @pytest.fixture

@@ -43,10 +43,11 @@ def test_a_run_goes_on_exactly(family, pictures, tmp_path):
 
 
 def test_two_devices_train_as_one():
+    flags = os.environ["XLA_FLAGS"]
     process = subprocess.run(
         [sys.executable, Path(__file__).with_name("two_devices.py")],
         # Fifteen programs that run for three steps each: LLVM leaves its optimisations out.
-        env={**os.environ, "JAX_NUM_CPU_DEVICES": "2", "XLA_FLAGS": "--xla_backend_optimization_level=0"},
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": "2", "XLA_FLAGS": f"{flags} --xla_backend_optimization_level=0"},
         capture_output=True,
         text=True,
     )

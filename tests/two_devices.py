@@ -66,31 +66,39 @@ def prepared(config):
     return dataclasses.replace(config, latent_size=6, batch_size=BATCH, r1=0.1, data="pictures")
 
 
+@functools.cache
+def initial(config):
+    """The state before the first step; of a growing run right after it has grown."""
+    game, classes = game_of(config, None), 3 if config.conditional else 0
+
+    def init(game):
+        batch = {"image": jnp.zeros((BATCH, *SHAPE))} | ({"label": jnp.zeros(BATCH, jnp.int32)} if classes else {})
+        return train_step.init(game, batch, jax.random.key(0))
+
+    if not config.grow:
+        return jax.device_get(jax.jit(functools.partial(init, game))())
+    smaller = game_of(config, None, stage=0)
+    return jax.device_get(jax.jit(lambda: growth.grow(init(smaller), init(game)))())
+
+
+def game_of(config, axis, **stage):
+    game = build.game(config, SHAPE, 3 if config.conditional else 0, axis, **stage)
+    return dataclasses.replace(game, generator_optimizer=optax.sgd(0.01), discriminator_optimizer=optax.sgd(0.01))
+
+
 def run(config, kind, devices):
     placement = parallel.place(kind, devices=jax.devices()[:devices])
     classes = 3 if config.conditional else 0
     random = np.random.default_rng(0)
     images, labels = random.integers(0, 256, (100, *SHAPE), np.uint8), random.integers(0, 3, 100, np.int32)
     source = ArraySource(images, labels if classes else None, BATCH, 0)
-    game = build.game(config, SHAPE, classes, placement.axis)
-    game = dataclasses.replace(game, generator_optimizer=optax.sgd(0.01), discriminator_optimizer=optax.sgd(0.01))
-    batch = jax.eval_shape(source.batch, source.resident, source[0])
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), batch)
-
-    def init(game):
-        return train_step.init(game, zeros, jax.random.key(0))
-
-    make = functools.partial(init, game)
-    if config.grow:
-        smaller = build.game(config, SHAPE, classes, placement.axis, stage=0)
-        smaller = dataclasses.replace(smaller, generator_optimizer=optax.sgd(0.01))
-        make = lambda: growth.grow(init(smaller), init(game))  # noqa: E731
-    make = jax.jit(make, out_shardings=parallel.shard_state(placement, jax.eval_shape(make)))
+    game = game_of(config, placement.axis)
+    state = jax.device_put(initial(config), parallel.shard_state(placement, initial(config)))
     key = parallel.key(placement, 0)
-    compiled = training.compile_steps(placement, game, source, make(), key)
+    compiled = training.compile_steps(placement, game, source, state, key)
     items = parallel.put_items(placement, training.gather_items(source, 0, STEPS))
     resident = parallel.put_everywhere(placement, source.resident)
-    state, metrics = compiled(make(), resident, items, parallel.put_everywhere(placement, np.int32(STEPS)), key)
+    state, metrics = compiled(state, resident, items, parallel.put_everywhere(placement, np.int32(STEPS)), key)
     return jax.device_get((state, {name: values[:STEPS] for name, values in metrics.items()}))
 
 
