@@ -26,13 +26,12 @@ import psutil
 from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
 
-from jaxgan import build, parallel, training
 from jaxgan import config as cfg
-from jaxgan import run as runs
 from jaxgan.data import ArraySource, Source, StreamSource, records
 from jaxgan.data.folder import Settings
 from jaxgan.data.mnist import load_mnist
 from jaxgan.data.source import fetched
+from jaxgan.run import build, directory, parallel, training
 
 
 def photographs(folder: Path, count: int) -> None:
@@ -95,7 +94,7 @@ def timed(config: cfg.Config, source: Source, count: int) -> Any:
     place = parallel.place(devices=jax.devices()[:1])
     game = build.game(config, source.shape, source.classes)
     key = parallel.key(place, 0)
-    state = [runs.initial_state(config, game, source, place)]
+    state = [directory.initial_state(config, game, source, place)]
     compiled = training.compile_steps(place, game, source, state[0], key, "fast")
     resident = parallel.put_everywhere(place, source.resident)
     room = training.capacity(source)

@@ -20,12 +20,12 @@ from typing import Any
 
 import jax
 
-from jaxgan import build, checkpoint, growth, parallel, sampling, training
 from jaxgan import config as cfg
-from jaxgan import run as runs
 from jaxgan.evaluate import frechet
-from jaxgan.evaluate.run import judge
-from jaxgan.monitor import images
+from jaxgan.evaluate.report import judge
+from jaxgan.latent import sampling
+from jaxgan.run import build, checkpoint, directory, growth, parallel, training
+from jaxgan.support import images
 
 FAMILIES = ("own_images", "biggan_32", "progressive_32", "msg_32", "stylegan2_32", "r3gan_32")
 EVERY = 500  # Steps between checkpoints.
@@ -66,14 +66,14 @@ def train(name: str, folder: Path, run: Path, budget: float) -> None:
     run.with_suffix(".seconds").write_text(f"{used():.0f}")
 
 
-def at_step(run: Path, step: int) -> runs.Trained:
+def at_step(run: Path, step: int) -> directory.Trained:
     """A run as it was at a step."""
-    newest = runs.read(run)
+    newest = directory.read(run)
     game = build.game(newest.config, newest.shape, newest.classes, stage=growth.stage_of(newest.config, step))
     place = parallel.place(devices=jax.local_devices()[:1])
-    abstract = runs.abstract_state(newest.config, game, newest.shape, newest.classes, place)
+    abstract = directory.abstract_state(newest.config, game, newest.shape, newest.classes, place)
     state = checkpoint.restore_step(run, newest.config, abstract, step)
-    return runs.Trained(newest.config, game, state, newest.shape, newest.classes, [])
+    return directory.Trained(newest.config, game, state, newest.shape, newest.classes, [])
 
 
 def main() -> None:
@@ -93,7 +93,7 @@ def main() -> None:
             process.start()
             process.join()
         seconds[name] = spent(run)
-        print(f"{name}: {runs.read(run).state.step} steps in {seconds[name]:.0f} s", flush=True)
+        print(f"{name}: {directory.read(run).state.step} steps in {seconds[name]:.0f} s", flush=True)
     steps = {name: checkpoint.steps(options.out / name) for name in options.only}
     common = min(found[-1] for found in steps.values()) // EVERY * EVERY
     print(
@@ -101,7 +101,7 @@ def main() -> None:
     )
     print(f"{'config':16} {'steps':>6} {'steps/s':>8} {'at the end':>11} {'at step ' + str(common):>13}   floor")
     for name in options.only:
-        trained = runs.read(options.out / name)
+        trained = directory.read(options.out / name)
         step = int(trained.state.step)
         end, early = judge(trained, 5000, 1), judge(at_step(options.out / name, common), 5000, 1)
         rate = step / seconds[name]

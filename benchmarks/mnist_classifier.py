@@ -21,7 +21,7 @@ import jaxgan
 from jaxgan.data import ArraySource, load_mnist
 from jaxgan.evaluate import classifier
 
-WEIGHTS = Path(jaxgan.__file__).parent / "assets" / "mnist" / "classifier.safetensors"
+WEIGHTS = Path(jaxgan.__file__).parent / "support" / "assets" / "mnist" / "classifier.safetensors"
 
 
 def train(epochs: int = 6, batch_size: int = 128) -> Any:

@@ -18,11 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgan import config as cfg
-from jaxgan import run as runs
-from jaxgan import sampling, train_step
+from jaxgan import train_step
 from jaxgan.data import ArraySource, load_mnist
 from jaxgan.evaluate import classifier
-from jaxgan.monitor import images
+from jaxgan.latent import sampling
+from jaxgan.run import directory
+from jaxgan.support import images
 
 SAMPLES = 2000
 
@@ -65,7 +66,7 @@ def main() -> None:
     accuracy = (classifier.probabilities(pictures).argmax(axis=1) == labels).mean()
     print(f"the classifier's accuracy on MNIST's test set: {accuracy:.2%}")
     report("MNIST's test set", pictures[:SAMPLES])
-    trained = runs.read(options.run)
+    trained = directory.read(options.run)
     latent = train_step.latents(jax.random.key(1), SAMPLES, trained.game.latent_size)
     asked = np.arange(SAMPLES) % trained.classes if trained.classes else None
     label = None if asked is None else jnp.asarray(asked)

@@ -18,8 +18,8 @@ import numpy as np
 
 from jaxgan import config as cfg
 from jaxgan.evaluate import modes
-from jaxgan.monitor import metrics
-from jaxgan.sweep import members, sweep
+from jaxgan.run import metrics
+from jaxgan.run.sweep import members, sweep
 
 Look = dict[str, Any]
 

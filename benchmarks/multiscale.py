@@ -15,10 +15,11 @@ import jax
 import numpy as np
 
 from jaxgan import config as cfg
-from jaxgan import run as runs
-from jaxgan import sampling, sweep, train_step
+from jaxgan import train_step
 from jaxgan.evaluate import classifier
-from jaxgan.evaluate.run import judge
+from jaxgan.evaluate.report import judge
+from jaxgan.latent import sampling
+from jaxgan.run import directory, sweep
 
 SAMPLES = 2000
 BOTH: Any = {"learning_rate": 2e-3, "beta1": 0.0, "beta2": 0.99, "width": 16, "max_width": 64}
@@ -30,7 +31,7 @@ PAIRS = {
 
 def measures(run: Path) -> tuple[float, float, float]:
     """Share of digits, share of the rarest class, Frechet distance."""
-    trained = runs.read(run)
+    trained = directory.read(run)
     latent = train_step.latents(jax.random.key(1), SAMPLES, trained.game.latent_size)
     shares = classifier.probabilities(sampling.pictures(trained.game, trained.state.ema, latent))
     rarest = np.bincount(shares.argmax(axis=1), minlength=10).min() / SAMPLES

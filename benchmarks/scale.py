@@ -27,10 +27,9 @@ import jax
 import numpy as np
 import step_time
 
-from jaxgan import build, parallel, training
 from jaxgan import config as cfg
-from jaxgan import run as runs
 from jaxgan.data import ArraySource
+from jaxgan.run import build, directory, parallel, training
 
 ROUNDS, STEPS = 5, 250
 
@@ -38,7 +37,7 @@ ROUNDS, STEPS = 5, 250
 def placed(config: cfg.Config, source: Any, placement: parallel.Placement) -> Any:
     """A function that runs STEPS steps and waits for them."""
     game = build.game(config, source.shape, source.classes, placement.axis)
-    state = [runs.initial_state(config, game, source, placement)]
+    state = [directory.initial_state(config, game, source, placement)]
     key = parallel.key(placement, 0)
     compiled = training.compile_steps(placement, game, source, state[0], key)
     resident = parallel.put_everywhere(placement, source.resident)
@@ -139,7 +138,7 @@ def all_reduces(config: cfg.Config, shape: tuple[int, int, int], kind: parallel.
     source = ArraySource(np.zeros((config.batch_size, *shape), np.uint8), None, config.batch_size, 0)
     placement = parallel.place(kind)
     game = build.game(config, shape, 0, placement.axis)
-    state = runs.abstract_state(config, game, source.shape, source.classes, placement)
+    state = directory.abstract_state(config, game, source.shape, source.classes, placement)
     # The step stands in the loop's body, once.
     compiled: Any = training.compile_steps(placement, game, source, state, parallel.key(placement, 0))
     count, size = 0, 0

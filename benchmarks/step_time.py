@@ -18,10 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan import build, parallel, train_step, training
 from jaxgan import config as cfg
+from jaxgan import train_step
 from jaxgan.data import ArraySource
-from jaxgan.run import initial_state
+from jaxgan.run import build, parallel, training
+from jaxgan.run.directory import initial_state
 
 ROUNDS = 4
 CASES = {

@@ -26,8 +26,9 @@ import numpy as np
 import optax
 
 import jaxgan
-from jaxgan.style import command, transfer, vgg, weights
+from jaxgan.cli import style as command
 from jaxgan.style import pictures as files
+from jaxgan.style import transfer, vgg, weights
 
 ROUNDS, ITERATIONS = 4, 3
 WEIGHTS = (1.0, 20.0, 10.0)
@@ -36,7 +37,7 @@ ADAM = optax.adam(0.02, b2=0.99)  # PyTorch's side has the same.
 
 def pictures(size: int) -> tuple[np.ndarray, np.ndarray]:
     """The middle squares of the demonstration's pictures."""
-    folder = Path(jaxgan.__path__[0]) / "assets" / "style"
+    folder = Path(jaxgan.__path__[0]) / "support" / "assets" / "style"
     content, style = (command._square(files.read(folder / name)[0], size) for name in command.DEMO)
     return content, style
 
@@ -51,7 +52,7 @@ def torch_side(size: int):
     import torch_style
     from safetensors.numpy import load_file
 
-    path = f"{jaxgan.__path__[0]}/assets/vgg/vgg16.safetensors"
+    path = f"{jaxgan.__path__[0]}/support/assets/vgg/vgg16.safetensors"
     return torch_style.Gatys(load_file(path), *pictures(size), WEIGHTS, relative=True)
 
 

@@ -22,11 +22,11 @@ import numpy as np
 from jax import lax
 from step_time import ROUNDS
 
-from jaxgan import build, parallel, training
 from jaxgan import config as cfg
 from jaxgan.data import ArraySource
 from jaxgan.models import conv, stylegan2
-from jaxgan.run import initial_state
+from jaxgan.run import build, parallel, training
+from jaxgan.run.directory import initial_state
 
 SHAPE = (64, 64, 3)
 MODULATED = (16, 32, 32, 128)

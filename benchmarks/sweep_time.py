@@ -17,10 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan import build, parallel, training
 from jaxgan import config as cfg
-from jaxgan import run as runs
-from jaxgan.sweep import Program, members
+from jaxgan.run import build, directory, parallel, training
+from jaxgan.run.sweep import Program, members
 
 
 def together(config: cfg.Config, seeds: int, steps: int) -> tuple[Callable[[], None], float]:
@@ -46,7 +45,7 @@ def alone(config: cfg.Config, steps: int) -> tuple[Callable[[], None], float]:
     source = build.source(config)
     game = build.game(config, source.shape, source.classes)
     key = parallel.key(place, config.seed)
-    state = [runs.initial_state(config, game, source, place)]
+    state = [directory.initial_state(config, game, source, place)]
     compiled = training.compile_steps(place, game, source, state[0], key, "fast")
     resident = parallel.put_everywhere(place, source.resident)
     seconds = time.perf_counter() - since

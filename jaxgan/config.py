@@ -19,7 +19,7 @@ import pydantic
 import tyro
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from jaxgan.errors import UserError
+from jaxgan.support.errors import UserError
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 _no_others = pydantic.with_config(pydantic.ConfigDict(extra="forbid"))

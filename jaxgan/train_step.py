@@ -29,9 +29,10 @@ import jax.numpy as jnp
 import optax
 from jax.experimental.shard_alike import shard_alike
 
-from jaxgan import augment, judging, losses, paths
-from jaxgan.game import Batch, Game, Metrics, Network, Player, TrainState, batch_size, labels, used
-from jaxgan.keys import normal, stream
+from jaxgan import losses
+from jaxgan.step import augment, judging, paths
+from jaxgan.step.game import Batch, Game, Metrics, Network, Player, TrainState, batch_size, labels, used
+from jaxgan.step.keys import normal, stream
 
 __all__ = [
     "Batch",

@@ -16,9 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxgan import augment, losses, parallel, train_step, training
+from jaxgan import losses, train_step
 from jaxgan.data import ArraySource
 from jaxgan.models import dcgan, layers
+from jaxgan.run import parallel, training
+from jaxgan.step import augment
 
 STEPS, BATCH = 20, 32
 jax.config.update("jax_numpy_dtype_promotion", "strict")

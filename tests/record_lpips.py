@@ -7,7 +7,7 @@ import numpy as np
 import record_style
 
 DATA = Path(__file__).parent / "data" / "lpips.npz"
-ASSETS = Path(__file__).parents[1] / "jaxgan" / "assets" / "vgg"
+ASSETS = Path(__file__).parents[1] / "jaxgan" / "support" / "assets" / "vgg"
 
 
 def pairs() -> tuple[np.ndarray, np.ndarray]:

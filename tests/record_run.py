@@ -16,9 +16,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgan import checkpoint, training
 from jaxgan import config as cfg
-from jaxgan import run as runs
+from jaxgan.run import checkpoint, directory, training
 
 DATA = Path(__file__).parent / "data" / "run.zip"
 CONFIG = cfg.Config(
@@ -44,7 +43,7 @@ def machine() -> str:
 
 def arrays(run: Path) -> dict[str, np.ndarray]:
     """All of the state of a run, by path."""
-    leaves = jax.tree_util.tree_leaves_with_path(runs.read(run).state)
+    leaves = jax.tree_util.tree_leaves_with_path(directory.read(run).state)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
 
 

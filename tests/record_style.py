@@ -64,7 +64,7 @@ def main() -> None:
         for name, value in found.items():
             recorded[f"{architecture}/{name}"] = sample(value[0].permute(1, 2, 0).numpy())
             recorded[f"{architecture}/{name}/norm"] = value.norm().numpy()
-    weights = load_file(Path(__file__).parents[1] / "jaxgan" / "assets" / "vgg" / "vgg16.safetensors")
+    weights = load_file(Path(__file__).parents[1] / "jaxgan" / "support" / "assets" / "vgg" / "vgg16.safetensors")
     gatys = torch_style.Gatys(weights, content, style, GATYS_WEIGHTS)
     gatys.begin(start())
     recorded["gatys"] = np.array([gatys.step() for _ in range(51)], np.float32)

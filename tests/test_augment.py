@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
-from jaxgan import augment
+from jaxgan.step import augment
 
 ONE = jnp.ones(())
 INDEX = jnp.arange(8, dtype=jnp.int32)

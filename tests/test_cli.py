@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from jaxgan import cli, training
+from jaxgan import cli
 from jaxgan import config as cfg
+from jaxgan.run import training
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxgan import build
 from jaxgan import config as cfg
-from jaxgan.errors import UserError
+from jaxgan.run import build
+from jaxgan.support.errors import UserError
 
 positive = st.integers(1, 10**6)
 rate = st.floats(0, 0.999)

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from jaxgan import config as cfg
-from jaxgan import training
-from jaxgan.monitor import diagnosis, diversity, metrics
-from jaxgan.sweep import members, sweep
+from jaxgan.evaluate import diversity
+from jaxgan.run import diagnosis, metrics, training
+from jaxgan.run.sweep import members, sweep
 
 
 def game(rate_g, rate_d, beta1=0.5, **fields):

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import two_devices
 
-from jaxgan import cli, training
+from jaxgan import cli
 from jaxgan import config as cfg
-from jaxgan import run as runs
+from jaxgan.run import directory, training
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_a_run_goes_on_exactly(family, pictures, tmp_path):
     training.train(config, tmp_path / "unbroken", quiet=True)
     training.train(dataclasses.replace(config, steps=3), tmp_path / "stopped", quiet=True)
     training.train(config, tmp_path / "stopped", quiet=True)
-    unbroken, stopped = (cli.digest(runs.read(tmp_path / name).state) for name in ("unbroken", "stopped"))
+    unbroken, stopped = (directory.digest(directory.read(tmp_path / name).state) for name in ("unbroken", "stopped"))
     assert unbroken == stopped
     assert (tmp_path / "unbroken" / "samples" / "000005.png").is_file()
     if family == "stylegan2":
@@ -63,7 +63,8 @@ def test_the_small_configs_are_games(name):
     """Their networks fit together; compiling them is for users."""
     import jax
 
-    from jaxgan import build, train_step
+    from jaxgan import train_step
+    from jaxgan.run import build
 
     _, config = cfg.load(name)
     assert config.size is not None

@@ -17,7 +17,7 @@ from jaxgan import cli
 from jaxgan.data import folder as folders
 from jaxgan.data import records
 from jaxgan.data.folder import Settings, Skipped, convert
-from jaxgan.errors import UserError
+from jaxgan.support.errors import UserError
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 

@@ -14,11 +14,11 @@ import pytest
 import record_run
 from rich.console import Console
 
-from jaxgan import cli, sweep, training
+from jaxgan import cli
 from jaxgan import config as cfg
-from jaxgan import run as runs
-from jaxgan.errors import UserError
-from jaxgan.monitor.progress import compiling
+from jaxgan.run import directory, sweep, training
+from jaxgan.support.errors import UserError
+from jaxgan.support.progress import compiling
 
 CONFIG = dataclasses.replace(
     record_run.CONFIG,
@@ -35,7 +35,7 @@ def with_fields(**fields):
 
 
 def digest(run):
-    return cli.digest(runs.read(run).state)
+    return directory.digest(directory.read(run).state)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_stopped_before_at_or_after_the_change_a_run_goes_on_exactly(stop, unbro
 def test_the_forms_differ_by_rounding_only_and_a_run_keeps_its_own(unbroken, tmp_path):
     training.train(with_fields(quick_steps=0), tmp_path / "fast", quiet=True)
     assert digest(tmp_path / "fast") != digest(unbroken)
-    here, there = (runs.read(run).state.ema["params"] for run in (unbroken, tmp_path / "fast"))
+    here, there = (directory.read(run).state.ema["params"] for run in (unbroken, tmp_path / "fast"))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3 * np.abs(b).max()), here, there)
     with pytest.raises(UserError, match=r"made by another config: quick_steps \(4, now 5\)"):
         training.train(with_fields(quick_steps=5), unbroken, quiet=True)
@@ -92,7 +92,7 @@ def test_the_forms_differ_by_rounding_only_and_a_run_keeps_its_own(unbroken, tmp
 
 def test_a_member_of_a_sweep_changes_over_as_the_run_alone(unbroken, tmp_path):
     assert sweep.sweep(CONFIG, 2, {}, tmp_path / "out", quiet=True)
-    member, alone = (runs.read(run).state for run in (tmp_path / "out" / "seed=0", unbroken))
+    member, alone = (directory.read(run).state for run in (tmp_path / "out" / "seed=0", unbroken))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4), member, alone)
 
 
@@ -102,7 +102,7 @@ def test_a_run_from_before_goes_on_as_it_would_have(tmp_path):
         archive.extractall(tmp_path)
     run = tmp_path / "run"
     assert "quick_steps" not in (run / "config.json").read_text()
-    assert runs.read_config(run).quick_steps is None
+    assert directory.read_config(run).quick_steps is None
     # By its config, whose quick_steps have a default now; compiled as it was recorded.
     going_on = f"import record_run; record_run.go_on(record_run.Path({str(run)!r}))"
     plain = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
@@ -121,7 +121,7 @@ def test_a_run_from_before_goes_on_as_it_would_have(tmp_path):
             if alike:
                 np.testing.assert_array_equal(array, expected[name], err_msg=name)
             np.testing.assert_allclose(array, expected[name], rtol=1e-3, atol=1e-4, err_msg=name)
-    assert runs.read_config(run).quick_steps is None
+    assert directory.read_config(run).quick_steps is None
 
 
 def test_it_says_how_long_compiling_takes():

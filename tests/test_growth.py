@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import build, cli, growth, train_step, training
 from jaxgan import config as cfg
-from jaxgan import run as runs
-from jaxgan.errors import UserError
+from jaxgan import train_step
 from jaxgan.models import layers, msg, progressive
+from jaxgan.run import build, directory, growth, training
+from jaxgan.support.errors import UserError
 
 TINY: Any = {"width": 4, "max_width": 8, "learning_rate": 2e-3, "beta1": 0.0, "beta2": 0.99}
 GROWING = cfg.Config(
@@ -61,7 +61,7 @@ def test_a_pyramid_holds_the_means_of_its_finest_pictures(key):
 
 def stage_and_state(stage):
     game: Any = build.game(GROWING, SHAPE, 0, stage=stage)
-    make = jax.jit(lambda: runs.init(growth.at(GROWING, stage), game, SHAPE, 0, 0))
+    make = jax.jit(lambda: directory.init(growth.at(GROWING, stage), game, SHAPE, 0, 0))
     return game, make()
 
 
@@ -141,19 +141,19 @@ def growing(tmp_path_factory):
 
 
 def outcome(run):
-    return cli.digest(runs.read(run).state), (run / "metrics.jsonl").read_text()
+    return directory.digest(directory.read(run).state), (run / "metrics.jsonl").read_text()
 
 
 def test_a_run_grows(growing):
     config, run = growing
-    trained = runs.read(run)
+    trained = directory.read(run)
     assert int(trained.state.step) == 9
     latent = train_step.latents(jax.random.key(0), 2, 5)
     assert train_step.generate(trained.game, trained.state.ema, latent).shape == (2, *SHAPE)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "generator/loss" in line] == list(range(1, 10))
     assert [path.stem for path in sorted((run / "samples").iterdir())] == ["000004", "000008", "000009"]
-    assert runs.read_config(run) == config
+    assert directory.read_config(run) == config
 
 
 @pytest.mark.parametrize("stops", [(1,), (2,), (4,), (6, 7)])
@@ -162,7 +162,7 @@ def test_stopped_anywhere_it_goes_on_exactly(stops, growing, tmp_path):
     config, unbroken = growing
     for stop in stops:
         training.train(dataclasses.replace(config, steps=stop), tmp_path / "run", quiet=True)
-        latest = runs.read(tmp_path / "run")
+        latest = directory.read(tmp_path / "run")
         assert int(latest.state.step) == stop
     training.train(config, tmp_path / "run", quiet=True)
     digest, lines = outcome(tmp_path / "run")

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import cli, published, sampling
-from jaxgan import run as runs
+from jaxgan import cli
+from jaxgan.latent import sampling
 from jaxgan.models import stylegan2
-from jaxgan.monitor import images
+from jaxgan.run import directory, published
+from jaxgan.support import images
 
 RECORDED = np.load(Path(__file__).with_name("data") / "stylegan2.npz")
 # Without the layers of 16 px it is a generator of 8 px, and compiles sooner.
@@ -77,7 +78,7 @@ def test_it_is_shown_as_a_run_of_its_networks(run, capsys):
     assert config["generator"]["style_size"] == GENERATOR.style_size
     assert "step 0 of " in shown[end:]
     params = sum(leaf.size for leaf in jax.tree.leaves(VARIABLES["params"]))
-    assert f"generator: {params:,} parameters, sha256 {cli.digest(VARIABLES['params'])}" in shown
+    assert f"generator: {params:,} parameters, sha256 {directory.digest(VARIABLES['params'])}" in shown
 
 
 def test_mistakes_are_one_line(run, tmp_path, capsys):
@@ -112,7 +113,7 @@ def test_training_goes_on_from_it(run, tmp_path, capsys):
     lighter = ["--batch-size=4", "--r1=0", "--path-length=0", "--augment"]  # Which compiles sooner.
     cli.main(["train", str(run), "--quiet", "--data", str(first), "--steps=1", *lighter])
     assert json.loads((run / "data.json").read_text())["identity"] is not None
-    trained = runs.read(run)
+    trained = directory.read(run)
     assert (int(trained.state.step), trained.config.batch_size, trained.config.data) == (1, 4, str(first))
     # Adam's first step moves nothing by more than its rate; a generator begun anew would be far off.
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), trained.state.generator.params, VARIABLES["params"])

@@ -13,13 +13,13 @@ import pytest
 from conftest import small_network
 from PIL import Image, ImageSequence
 
-from jaxgan import cli, sampling, train_step, training
+from jaxgan import cli, train_step
 from jaxgan import config as cfg
-from jaxgan import run as runs
-from jaxgan.errors import UserError
 from jaxgan.evaluate import lpips
-from jaxgan.latent import directions, mix, project
+from jaxgan.latent import directions, mix, project, sampling
 from jaxgan.models import mlp, stylegan2
+from jaxgan.run import directory, training
+from jaxgan.support.errors import UserError
 
 SIDE, LAYERS, STYLE = 8, 4, 16  # Of the small StyleGAN2.
 
@@ -287,8 +287,8 @@ def styled_run(styled, monkeypatch, tmp_path):
     """A directory that reads as a run of styles."""
     game, variables = styled
     state: Any = SimpleNamespace(ema=variables, step=jnp.int32(7))
-    trained = runs.Trained(cfg.Config(), game, state, (SIDE, SIDE, 3), 0, [])
-    monkeypatch.setattr(runs, "read", lambda run, best=False: trained)
+    trained = directory.Trained(cfg.Config(), game, state, (SIDE, SIDE, 3), 0, [])
+    monkeypatch.setattr(directory, "read", lambda run, best=False: trained)
     return tmp_path
 
 
@@ -327,7 +327,7 @@ def test_project_command(run, quick, tmp_path, capsys):
     assert (sheet.mode, sheet.width) == ("L", 62 * 8)
     with np.load(out.with_suffix(".npz")) as arrays:
         assert (arrays["latent"].shape, int(arrays["label"])) == ((8,), 7)
-        trained = runs.read(run)
+        trained = directory.read(run)
         latent, label = jnp.asarray(arrays["latent"])[None], jnp.full(1, 7)
     picture = sampling.pictures(trained.game, trained.state.ema, latent, label)[0, ..., 0]
     # The sheet: a gap of 2, the target, a gap, the picture found; enlarged eight times.
@@ -346,7 +346,7 @@ def test_project_command_with_styles(styled_run, quick, capsys):
 def test_directions_command(run, tmp_path):
     call("directions", run, "--count", 3, "--steps", 5, "--label", 4, "--out", tmp_path / "a.png")
     sheet = np.asarray(opened(tmp_path / "a.png"))[::3, ::3]
-    trained = runs.read(run)
+    trained = directory.read(run)
     latent = sampling.draw_latents(jax.random.key(0), 1, 8)
     middle = sampling.pictures(trained.game, trained.state.ema, latent, jnp.full(1, 4))[0, ..., 0]
     for row in range(3):
@@ -415,6 +415,6 @@ def test_mistakes_about_styles(styled_run, capsys):
 
 def test_a_run_of_points_is_refused(tmp_path, monkeypatch, capsys):
     trained = SimpleNamespace(shape=(2,))
-    monkeypatch.setattr(runs, "read", lambda *_: trained)
+    monkeypatch.setattr(directory, "read", lambda *_: trained)
     for command in (["mix"], ["directions"]):
         assert "makes points, not pictures" in fails([*command, tmp_path], capsys)

@@ -5,9 +5,9 @@ import pytest
 import record_lpips
 import record_style
 
-from jaxgan.errors import UserError
 from jaxgan.evaluate import lpips
 from jaxgan.style import vgg
+from jaxgan.support.errors import UserError
 
 
 @pytest.fixture

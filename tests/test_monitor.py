@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageSequence
 
-from jaxgan import sampling
-from jaxgan.errors import NonFiniteError, UserError
-from jaxgan.monitor import images, metrics, plots
+from jaxgan.latent import sampling
+from jaxgan.run import metrics, plots
+from jaxgan.support import images
+from jaxgan.support.errors import NonFiniteError, UserError
 
 
 def test_pixels_are_rounded_and_clipped():

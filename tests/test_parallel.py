@@ -15,9 +15,9 @@ import pytest
 import yaml
 from test_training import SMALL, SMALL_FLAGS, steps_of
 
-from jaxgan import checkpoint, cli, parallel, training
-from jaxgan import run as runs
-from jaxgan.errors import UserError
+from jaxgan import cli
+from jaxgan.run import checkpoint, directory, parallel, training
+from jaxgan.support.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 
@@ -133,7 +133,7 @@ def wait_for_checkpoint(launcher, run, step):
 
 
 def assert_close(run, reference):
-    a, b = runs.read(run).state, runs.read(reference).state
+    a, b = directory.read(run).state, directory.read(reference).state
     assert a.step == b.step
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-5), a, b)
 
@@ -170,7 +170,7 @@ def test_two_processes_train_as_one_and_stop_as_one(alone, tmp_path):
     said, _ = (again := start(2, 2, run, LENGTH)).communicate(timeout=300)
     assert again.returncode == 0, said
     assert f"from step {stopped}" in said
-    assert cli.digest(runs.read(run).state) == cli.digest(runs.read(unbroken).state)
+    assert directory.digest(directory.read(run).state) == directory.digest(directory.read(unbroken).state)
     assert (run / "metrics.jsonl").read_text() == (unbroken / "metrics.jsonl").read_text()
 
 

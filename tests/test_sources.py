@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import build, cli, training
+from jaxgan import cli
 from jaxgan import config as cfg
-from jaxgan import run as runs
 from jaxgan.data import ArraySource, StreamSource, VariedSource, arrays, own, records
 from jaxgan.data import tfds as sets
 from jaxgan.data.folder import Settings
 from jaxgan.data.source import fetched
-from jaxgan.errors import UserError
 from jaxgan.evaluate import frechet, neighbours
-from jaxgan.monitor import images
+from jaxgan.run import build, directory, training
+from jaxgan.support import images
+from jaxgan.support.errors import UserError
 
 COUNT = 130
 
@@ -120,7 +120,7 @@ def test_a_run_is_the_same_streamed_or_resident_stopped_or_not(kind, kinds, tmp_
             for end in steps:
                 training.train(dataclasses.replace(config, steps=end), run, quiet=True)
             lines = [line for line in (run / "metrics.jsonl").read_text().splitlines() if "discriminator/loss" in line]
-            outcomes.append((cli.digest(runs.read(run).state), lines))
+            outcomes.append((directory.digest(directory.read(run).state), lines))
     assert all(outcome == outcomes[0] for outcome in outcomes)
     assert len(outcomes[0][1]) == 12
 
@@ -193,10 +193,10 @@ def test_a_run_refuses_other_data(kinds, tmp_path):
     shutil.copy(kinds["npz"]["data"], moved)
     training.train(dataclasses.replace(config, data=str(moved)), run, quiet=True)
     moved.unlink()
-    assert int(runs.read(run).state.step) == 12
+    assert int(directory.read(run).state.step) == 12
     (run / "data.json").write_text("{")
     with pytest.raises(UserError, match=r"data.json: is missing or damaged"):
-        runs.read(run)
+        directory.read(run)
 
 
 @pytest.mark.parametrize(

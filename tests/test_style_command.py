@@ -7,7 +7,8 @@ from PIL import Image, ImageCms
 from safetensors.numpy import save_file
 
 from jaxgan import cli
-from jaxgan.style import colour, command, pictures, weights
+from jaxgan.cli.style import Style
+from jaxgan.style import colour, pictures, weights
 
 # Three convolutions: compiled in a few seconds.
 QUICK = ["--content-layers", "relu2_1", "--style-layers", "relu1_1", "relu2_1", "--size", "64", "--scales", "1"]
@@ -211,7 +212,7 @@ def test_a_profile_that_is_not_for_rgb_is_dropped(tmp_path):
 
 
 def test_the_demonstration_is_small_and_its_pictures_are_there():
-    demo = command.Style(demo=True)._checked()
+    demo = Style(demo=True)._checked()
     assert demo.size == 256
     assert all(path.is_file() and path.stat().st_size < 200_000 for path in demo.pictures)
 

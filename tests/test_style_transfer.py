@@ -9,8 +9,8 @@ import optax
 import pytest
 import record_style
 
-from jaxgan.errors import UserError
 from jaxgan.style import losses, transfer, weights
+from jaxgan.support.errors import UserError
 
 LAYERS = (("relu1_1", 1.0), ("relu2_1", 1.0), ("relu3_1", 2.0))
 TINY = transfer.Options(content_layers=(("relu3_1", 1.0),), style_layers=LAYERS, stages=((0.5, 7), (1.0, 12)))

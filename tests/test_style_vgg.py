@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import record_style
 
-from jaxgan.errors import UserError
 from jaxgan.models.conv import conv
 from jaxgan.style import vgg
+from jaxgan.support.errors import UserError
 
 
 def network(architecture):

@@ -13,8 +13,8 @@ import pytest
 import record_style
 from safetensors.numpy import save_file
 
-from jaxgan.errors import UserError
 from jaxgan.style import vgg, weights
+from jaxgan.support.errors import UserError
 
 
 @pytest.fixture(scope="module")

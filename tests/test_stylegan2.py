@@ -13,9 +13,11 @@ import optax
 import pytest
 from jax import lax
 
-from jaxgan import judging, keys, losses, paths, published, train_step
-from jaxgan.errors import UserError
+from jaxgan import losses, train_step
 from jaxgan.models import stylegan2
+from jaxgan.run import published
+from jaxgan.step import judging, keys, paths
+from jaxgan.support.errors import UserError
 from jaxgan.train_step import Game
 
 RECORDED = np.load(Path(__file__).with_name("data") / "stylegan2.npz")

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 from test_training import steps_of
 
-from jaxgan import cli, sweep, train_step, training
+from jaxgan import cli, train_step
 from jaxgan import config as cfg
-from jaxgan import run as runs
-from jaxgan.errors import UserError
+from jaxgan.run import directory, sweep, training
+from jaxgan.support.errors import UserError
 
 MLP = cfg.Config(
     data="ring",
@@ -46,7 +46,7 @@ CONV = dataclasses.replace(
 def assert_member_is_the_run_alone(member: sweep.Member, tmp_path, rtol):
     alone = tmp_path / "alone" / member.run.name
     training.train(member.config, alone, quiet=True)
-    here, there = (runs.read(path).state for path in (member.run, alone))
+    here, there = (directory.read(path).state for path in (member.run, alone))
     assert here.step == there.step
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol), here, there)
     ours, theirs = (steps_of(path) for path in (member.run, alone))
@@ -72,14 +72,16 @@ def test_a_member_equals_the_same_run_alone(config, rtol, tmp_path, capsys):
         assert plot.width > 500
     # A member is an ordinary run, and can be trained on as such.
     cli.main(["train", str(everyone[0].run), f"--steps={config.steps + 2}", "--quiet"])
-    assert int(runs.read(everyone[0].run).state.step) == config.steps + 2
+    assert int(directory.read(everyone[0].run).state.step) == config.steps + 2
 
 
 def test_seeds_differ_and_repeat(tmp_path):
     for name in ("once", "again"):
         sweep.sweep(MLP, 2, {}, tmp_path / name, quiet=True)
     digests = [
-        cli.digest(runs.read(tmp_path / name / f"seed={seed}").state) for name in ("once", "again") for seed in (0, 1)
+        directory.digest(directory.read(tmp_path / name / f"seed={seed}").state)
+        for name in ("once", "again")
+        for seed in (0, 1)
     ]
     assert digests[:2] == digests[2:]
     assert digests[0] != digests[1]
@@ -117,9 +119,9 @@ def test_a_member_that_fails_harms_no_other(tmp_path, monkeypatch, capsys):
     assert sweep.sweep(MLP, 3, {}, tmp_path / "out", quiet=True)
     assert "1 failed" in capsys.readouterr().out
     assert "step 12: the generator's loss is NaN" in (tmp_path / "out" / "seed=1" / "failed").read_text()
-    assert int(runs.read(tmp_path / "out" / "seed=1").state.step) == 8  # The last good one.
+    assert int(directory.read(tmp_path / "out" / "seed=1").state.step) == 8  # The last good one.
     for seed in (0, 2):
-        states = [runs.read(tmp_path / name / f"seed={seed}").state for name in ("clean", "out")]
+        states = [directory.read(tmp_path / name / f"seed={seed}").state for name in ("clean", "out")]
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), *states)
 
 
@@ -145,15 +147,15 @@ def test_a_stopped_sweep_goes_on_where_it_was(tmp_path):
     assert again.returncode == 0, said
     for seed in (0, 1):
         a, b = (tmp_path / name / f"seed={seed}" for name in ("whole", "out"))
-        assert cli.digest(runs.read(a).state) == cli.digest(runs.read(b).state)
+        assert directory.digest(directory.read(a).state) == directory.digest(directory.read(b).state)
         assert (a / "metrics.jsonl").read_text() == (b / "metrics.jsonl").read_text()
 
 
 def test_members_share_eight_devices():
     """The same numbers, each device with its share of the members."""
     script = (
-        "import json, sys, jax; sys.path.insert(0, 'tests'); import test_sweep as t; from jaxgan import build, sweep;"
-        "from pathlib import Path; group = sweep.members(t.MLP, 4, {}, Path('x'));"
+        "import json, sys, jax; sys.path.insert(0, 'tests'); import test_sweep as t;"
+        "from jaxgan.run import build, sweep; from pathlib import Path; group = sweep.members(t.MLP, 4, {}, Path('x'));"
         "program = sweep.Program(group, build.source(t.MLP));"
         "state, _ = program.run(program.initial(), 0, 3, 'quick');"
         "leaf = jax.tree.leaves(state.generator.params)[0];"

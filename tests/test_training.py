@@ -17,11 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import checkpoint, cli, parallel, training
+from jaxgan import cli
 from jaxgan import config as cfg
-from jaxgan import run as runs
-from jaxgan.errors import NonFiniteError, UserError
-from jaxgan.monitor import metrics
+from jaxgan.run import checkpoint, directory, metrics, parallel, training
+from jaxgan.support.errors import NonFiniteError, UserError
 
 SMALL = cfg.Config(
     generator=cfg.MLPGenerator(widths=(16,)),
@@ -49,7 +48,7 @@ def changed(**fields):
 
 def outcome(run: Path):
     """All that must not depend on how a run was interrupted."""
-    return cli.digest(runs.read(run).state), (run / "metrics.jsonl").read_text()
+    return directory.digest(directory.read(run).state), (run / "metrics.jsonl").read_text()
 
 
 def steps_of(run: Path):
@@ -80,7 +79,7 @@ def test_a_run_leaves_what_it_says(unbroken, capsys):
         assert plot.width > 800
     assert list((unbroken / "tensorboard").iterdir())
     assert checkpoint.steps(unbroken) == [20, 30]  # The last two.
-    assert runs.read_config(unbroken) == SMALL
+    assert directory.read_config(unbroken) == SMALL
 
 
 def test_the_same_seed_gives_the_same_numbers_another_seed_others(unbroken, tmp_path):
@@ -217,20 +216,20 @@ def test_a_checkpoint_without_metadata_falls_back(unbroken, tmp_path):
     run = copy(unbroken, tmp_path / "run")
     for path in (run / "checkpoints" / "30").iterdir():
         path.unlink() if path.is_file() else shutil.rmtree(path)
-    assert runs.read(run).state.step == 20
+    assert directory.read(run).state.step == 20
 
 
 def test_another_configs_run_is_refused(unbroken, tmp_path):
     with pytest.raises(UserError, match=rf"{unbroken}: made by another config: batch_size \(16, now 8\)"):
         training.train(changed(batch_size=8), unbroken, quiet=True)
     run = copy(unbroken, tmp_path / "run")
-    runs.write_config(run, changed(batch_size=8))
+    directory.write_config(run, changed(batch_size=8))
     with pytest.raises(UserError, match=rf"{run}/checkpoints/30: made by another config: batch_size \(16, now 8\)"):
         training.train(changed(batch_size=8), run, quiet=True)
 
 
 def test_a_second_process_is_refused(unbroken):
-    with runs.lock(unbroken):
+    with directory.lock(unbroken):
         process = subprocess.run(
             [sys.executable, "-m", "jaxgan", "train", str(unbroken), "--steps=40"], capture_output=True, text=True
         )
@@ -279,29 +278,29 @@ def test_every_nth_checkpoint_is_kept(tmp_path):
 
 def test_saved_states_survive_donation(unbroken, key):
     """Orbax writes in the background; the state that was saved is then donated to the next steps."""
-    config = runs.read_config(unbroken)
+    config = directory.read_config(unbroken)
     source = training.build.source(config)
     game = training.build.game(config, source.shape, source.classes)
     placement = parallel.place()
-    state = runs.initial_state(config, game, source, placement)
+    state = directory.initial_state(config, game, source, placement)
     compiled = training.compile_steps(placement, game, source, state, key)
     run = unbroken.parent / "donated"
     expected = {}
     with checkpoint.open_for_saving(run, changed(keep_last=100)) as saver:
         for step in range(10):
-            expected[step] = cli.digest(state)
+            expected[step] = directory.digest(state)
             saver.save(state)
             state, _ = compiled(state, source.resident, training.gather_items(source, step, 1), jnp.int32(1), key)
-    runs.write_config(run, config)
-    runs.check_data(run, source)
+    directory.write_config(run, config)
+    directory.check_data(run, source)
     for step in reversed(range(10)):
-        assert cli.digest(runs.read(run).state) == expected[step]
+        assert directory.digest(directory.read(run).state) == expected[step]
         shutil.rmtree(checkpoint.folder(run) / str(step))
 
 
 def test_checkpoints_leave_no_threads_behind(unbroken, tmp_path):
-    config = dataclasses.replace(runs.read_config(unbroken), keep_last=1)
-    state = runs.read(unbroken).state
+    config = dataclasses.replace(directory.read_config(unbroken), keep_last=1)
+    state = directory.read(unbroken).state
     threads = []
     with checkpoint.open_for_saving(tmp_path, config) as saver:
         for step in range(30):
@@ -322,8 +321,8 @@ def test_the_best_checkpoint_is_kept_and_training_stops_when_it_gets_no_better(t
     best = int(np.argmin(kl))
     assert len(looks) == best + 1 + 3
     assert checkpoint.steps(run, best=True) == [looks[best]["step"]]
-    assert runs.read(run, best=True).state.step == looks[best]["step"]
-    assert runs.read(run).state.step == looks[-1]["step"]
+    assert directory.read(run, best=True).state.step == looks[best]["step"]
+    assert directory.read(run).state.step == looks[-1]["step"]
     # Asked to go on, it says so again and leaves the run as it is.
     before = outcome(run)
     assert training.train(config, run, quiet=True)
@@ -334,7 +333,7 @@ def test_the_best_checkpoint_is_kept_and_training_stops_when_it_gets_no_better(t
     assert checkpoint.steps(cut, best=True) == checkpoint.steps(run, best=True)
     training.train(changed(steps=10), tmp_path / "plain", quiet=True)
     with pytest.raises(UserError, match="has no best checkpoint; train with --best"):
-        runs.read(tmp_path / "plain", best=True)
+        directory.read(tmp_path / "plain", best=True)
 
 
 def test_what_stabilisers_remember_is_resumed_exactly(tmp_path):
@@ -357,7 +356,7 @@ def test_what_stabilisers_remember_is_resumed_exactly(tmp_path):
     training.train(dataclasses.replace(config, steps=10), tmp_path / "cut", quiet=True)
     training.train(config, tmp_path / "cut", quiet=True)
     assert outcome(tmp_path / "cut") == outcome(tmp_path / "unbroken")
-    state = runs.read(tmp_path / "cut").state
+    state = directory.read(tmp_path / "cut").state
     assert state.augment != np.float32(0.2)
     assert np.isfinite(state.discriminator.loss)
 
@@ -365,6 +364,6 @@ def test_what_stabilisers_remember_is_resumed_exactly(tmp_path):
 def test_clipped_weights_stay_within(tmp_path):
     discriminator = dataclasses.replace(SMALL.discriminator, clip_weights=0.01)
     training.train(changed(discriminator=discriminator, loss="wasserstein"), tmp_path, quiet=True)
-    state = runs.read(tmp_path).state
+    state = directory.read(tmp_path).state
     assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(state.discriminator.params)) <= 0.01 + 1e-8
     assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(state.generator.params)) > 0.02

@@ -18,9 +18,10 @@ import numpy as np
 import optax
 from eight_devices import difference
 
-from jaxgan import build, growth, parallel, train_step, training
 from jaxgan import config as cfg
+from jaxgan import train_step
 from jaxgan.data import ArraySource
+from jaxgan.run import build, growth, parallel, training
 
 SIZES: Any = {"width": 4, "max_width": 8}
 SHAPE = (8, 8, 3)

@@ -1,4 +1,4 @@
-"""Paints styles: brush strokes (the demonstration's, jaxgan/assets/style/swirls.jpg) or ink along random vortices.
+"""Paints styles: brush strokes (the demo's, jaxgan/support/assets/style/swirls.jpg) or ink along random vortices.
 
 python docs/images/paint.py swirls|ink OUT
 """

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxgan.errors import UserError
+from jaxgan.support.errors import UserError
 
 
 class Items:

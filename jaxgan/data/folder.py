@@ -11,8 +11,8 @@ import numpy as np
 import pydantic
 from PIL import Image, ImageColor, ImageOps
 
-from jaxgan import pictures
-from jaxgan.errors import UserError
+from jaxgan.data import pictures
+from jaxgan.support.errors import UserError
 
 MODES = {"rgb": "RGB", "grey": "L", "rgba": "RGBA"}
 """Pillow's modes of 8 bits: a letter a channel."""

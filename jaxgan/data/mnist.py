@@ -26,5 +26,5 @@ def load_mnist(split: Literal["train", "test"] = "train") -> tuple[np.ndarray, n
 
 
 def _read(name: str, header: int) -> np.ndarray:
-    packed = (resources.files("jaxgan") / "assets" / "mnist" / name).read_bytes()
+    packed = (resources.files("jaxgan.support") / "assets" / "mnist" / name).read_bytes()
     return np.frombuffer(gzip.decompress(packed), np.uint8, offset=header)

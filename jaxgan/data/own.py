@@ -9,13 +9,13 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from jaxgan import cache
 from jaxgan.config import SHIPPED, nearest
 from jaxgan.data import arrays, records
 from jaxgan.data import folder as folders
 from jaxgan.data.source import Pictures
 from jaxgan.data.tfds import PREFIX, TfdsPictures
-from jaxgan.errors import UserError
+from jaxgan.support import cache
+from jaxgan.support.errors import UserError
 
 SIZE = 64
 """Side of a folder's pictures, where nobody says."""

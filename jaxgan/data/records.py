@@ -28,7 +28,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from jaxgan.data import folder as folders
-from jaxgan.errors import JaxganError, UserError
+from jaxgan.support.errors import JaxganError, UserError
 
 VERSION = 1
 _LEAST_PART, _MOST_PARTS = 250, 64  # Files a part, and parts: enough for many workers, few enough to keep open.

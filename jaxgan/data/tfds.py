@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from jaxgan.errors import UserError
+from jaxgan.support.errors import UserError
 
 PREFIX = "tfds:"
 

@@ -41,7 +41,7 @@ def probabilities(pictures: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _variables() -> Any:
-    packed = (resources.files("jaxgan") / "assets" / "mnist" / "classifier.safetensors").read_bytes()
+    packed = (resources.files("jaxgan.support") / "assets" / "mnist" / "classifier.safetensors").read_bytes()
     flat = {name: leaf.astype(jnp.float32) for name, leaf in safetensors.flax.load(packed).items()}
     return traverse_util.unflatten_dict(flat, sep="/")
 

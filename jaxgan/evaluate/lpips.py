@@ -115,7 +115,7 @@ def load() -> Metric:
     """
     from safetensors.numpy import load
 
-    data = (resources.files("jaxgan") / "assets" / "vgg" / "lpips.safetensors").read_bytes()
+    data = (resources.files("jaxgan.support") / "assets" / "vgg" / "lpips.safetensors").read_bytes()
     weights.check_hash("lpips.safetensors of the package", data, "sha256", _SHA256, "install jaxgan again")
     arrays = load(data)
     heads = {name: jnp.asarray(arrays[f"lpips{i}.kernel"]) for i, name in enumerate(LAYERS, 1)}

@@ -12,11 +12,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgan import sampling
 from jaxgan.config import Config
 from jaxgan.data import load_mnist
 from jaxgan.data.mixture import MIXTURES, Mixture
 from jaxgan.evaluate import classifier
+from jaxgan.latent import sampling
 from jaxgan.train_step import Game, latents
 
 POINT_SAMPLES, STACKED_SAMPLES = 2500, 26_000

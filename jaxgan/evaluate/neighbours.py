@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan.monitor import images
+from jaxgan.support import images
 
 _SIDE = 32  # Pictures are compared at this side at the most: details count less, and it is quick.
 _TYPICAL = 64  # Real pictures whose own nearest neighbours are looked for, to know what is near.

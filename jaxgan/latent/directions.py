@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgan import train_step
-from jaxgan.errors import UserError
 from jaxgan.latent import mix
+from jaxgan.support.errors import UserError
 
 
 def weights(game: train_step.Game, params: Any) -> np.ndarray:

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan import sampling, train_step
-from jaxgan.keys import stream
+from jaxgan import train_step
+from jaxgan.latent import sampling
+from jaxgan.step.keys import stream
 
 _COUNT = 10_000  # Latents whose styles tell the mean and the spread (arXiv 1912.04958, appendix D).
 

@@ -18,8 +18,8 @@ from jax import lax
 
 from jaxgan import train_step
 from jaxgan.evaluate import lpips
-from jaxgan.keys import stream
 from jaxgan.latent import mix
+from jaxgan.step.keys import stream
 
 History = dict[str, jax.Array]
 

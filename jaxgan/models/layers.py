@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgan.keys import each
 from jaxgan.models import conv
+from jaxgan.step.keys import each
 
 DTYPE = Any
 normal = nn.initializers.normal(0.02)

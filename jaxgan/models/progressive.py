@@ -2,7 +2,7 @@
 
 A stage is a size of the pictures. Its newest layers are faded in: `fade`, a variable collection of both networks, holds
 alpha, by which the newest layers count, from 0 to 1. At alpha = 0 both are the networks of the stage before.
-`jaxgan.growth` takes a state from one stage to the next.
+`jaxgan.run.growth` takes a state from one stage to the next.
 """
 
 import flax.linen as nn

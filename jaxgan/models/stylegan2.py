@@ -15,9 +15,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgan.keys import stream
 from jaxgan.models import equalised, layers
 from jaxgan.models.dcgan import stages
+from jaxgan.step.keys import stream
 
 _AVERAGE = 0.995  # Decay of the moving average of styles.
 

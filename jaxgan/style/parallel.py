@@ -8,8 +8,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxgan.errors import UserError
 from jaxgan.style import transfer, vgg
+from jaxgan.support.errors import UserError
 
 Devices = Sequence[Any]
 """Such as `jax.devices()`."""

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from jaxgan.errors import UserError
-from jaxgan.pictures import DEEP, deep_grey, has_alpha, open_picture
+from jaxgan.data.pictures import DEEP, deep_grey, has_alpha, open_picture
+from jaxgan.support.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 """What can be written."""

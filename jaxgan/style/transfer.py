@@ -19,8 +19,8 @@ import numpy as np
 import optax
 from jax import lax
 
-from jaxgan.errors import UserError
 from jaxgan.style import losses, vgg
+from jaxgan.support.errors import UserError
 
 Layers = tuple[tuple[str, float], ...]
 """Names of layers, each with its weight among the others."""

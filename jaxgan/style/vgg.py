@@ -12,9 +12,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgan.errors import UserError
 from jaxgan.models.conv import Form, compiled, conv
 from jaxgan.models.layers import average_pool, max_pool
+from jaxgan.support.errors import UserError
 
 BLOCKS = {"VGG16": (2, 2, 3, 3, 3), "VGG19": (2, 2, 4, 4, 4)}
 """Convolutions in each block; a 2x2 pooling follows each block."""

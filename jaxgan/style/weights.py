@@ -26,9 +26,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jaxgan import cache
-from jaxgan.errors import UserError
 from jaxgan.style import vgg
+from jaxgan.support import cache
+from jaxgan.support.errors import UserError
 
 _OWN_SHA256 = "d680137d015eb4e2e90ab2560fb654d146581fc577cc0c7b9f0ee6f99868e99f"
 _MD5 = {  # Keras publishes these beside its files.
@@ -54,7 +54,7 @@ def load(source: str | Path | None = None, console: Console | None = None) -> vg
         UserError: the file cannot be had or read, is not what it is named as, or holds no trunk of VGG16 or VGG19.
     """
     if source is None:
-        data = (resources.files("jaxgan") / "assets" / "vgg" / "vgg16.safetensors").read_bytes()
+        data = (resources.files("jaxgan.support") / "assets" / "vgg" / "vgg16.safetensors").read_bytes()
         check_hash("vgg16.safetensors of the package", data, "sha256", _OWN_SHA256)
         return _network("the package's weights", *_read_safetensors(data))
     url = str(source)

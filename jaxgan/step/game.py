@@ -8,7 +8,7 @@ import jax
 import optax
 
 from jaxgan import losses
-from jaxgan.augment import Augment
+from jaxgan.step.augment import Augment
 
 Batch = Mapping[str, Any]
 """`{"image": real examples [N, ...], "label": optional int32 [N]}`. "image", and what `Game.view` makes of it, may be a

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgan import train_step
-from jaxgan.keys import each, stream
 from jaxgan.models import stylegan2
-from jaxgan.monitor import images
+from jaxgan.step.keys import each, stream
+from jaxgan.support import images
 
 _BATCH = 100  # Pictures a call of the generator, so that memory does not grow with the number asked for.
 

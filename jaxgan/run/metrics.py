@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorboardX
 
-from jaxgan.errors import NonFiniteError
+from jaxgan.support.errors import NonFiniteError
 
 
 class MetricsWriter:

@@ -22,16 +22,15 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from rich.console import Console
 
-from jaxgan import build, checkpoint, parallel, train_step, training
 from jaxgan import config as cfg
-from jaxgan import run as runs
+from jaxgan import train_step
 from jaxgan.data import Source
 from jaxgan.data.source import fetched
-from jaxgan.errors import NonFiniteError, UserError
 from jaxgan.models import conv
-from jaxgan.monitor import metrics, summary
-from jaxgan.monitor.progress import TrainingProgress
-from jaxgan.recording import Recorder
+from jaxgan.run import build, checkpoint, directory, metrics, parallel, summary, training
+from jaxgan.run.recording import Recorder
+from jaxgan.support.errors import NonFiniteError, UserError
+from jaxgan.support.progress import TrainingProgress
 
 TRACED = {
     *(f"{player}.{name}" for player in ("generator", "discriminator") for name in ("learning_rate", "beta1", "beta2")),
@@ -91,7 +90,7 @@ def sweep(config: cfg.Config, seeds: int, vary: Mapping[str, Sequence[Any]], out
         UserError: as `members`, the runs grow, or a directory belongs to another config or another process.
     """
     everyone = [
-        dataclasses.replace(member, config=runs.as_begun(member.run, member.config))
+        dataclasses.replace(member, config=directory.as_begun(member.run, member.config))
         for member in members(config, seeds, vary, out)
     ]
     if any(member.config.grow for member in everyone):
@@ -102,7 +101,7 @@ def sweep(config: cfg.Config, seeds: int, vary: Mapping[str, Sequence[Any]], out
     console = Console(quiet=quiet, highlight=False)
     console.print(f"{len(everyone)} runs in {len(groups)} program{'s'[: len(groups) > 1]}: {out}", soft_wrap=True)
     finished = True
-    with runs.lock(out), training.catch_stop() as stop:
+    with directory.lock(out), training.catch_stop() as stop:
         for group in groups.values():
             finished = not stop and _train_group(group, console, stop) and finished
     print(summary.write(out, [(member.values, member.run) for member in everyone]), end="")
@@ -122,12 +121,12 @@ def _train_group(group: list[Member], console: Console, stop: list[int]) -> bool
     since = time.perf_counter()
     config = group[0].config
     for member in group:
-        runs.check_config(member.run, member.config)
+        directory.check_config(member.run, member.config)
         member.run.mkdir(parents=True, exist_ok=True)
-        runs.write_config(member.run, member.config)
+        directory.write_config(member.run, member.config)
     source = build.source(config)
     for member in group:
-        runs.check_data(member.run, source)
+        directory.check_data(member.run, source)
     program = Program(group, source)
     step, state = _start(group, source, program)
     if step >= config.steps:
@@ -193,7 +192,7 @@ def _start(group: list[Member], source: Source, program: "Program") -> tuple[int
         return 0, program.initial()
     step = max(common)
     place = parallel.place(devices=jax.devices()[:1])
-    abstract = runs.abstract_state(group[0].config, program.game, source.shape, source.classes, place)
+    abstract = directory.abstract_state(group[0].config, program.game, source.shape, source.classes, place)
     states = [checkpoint.restore_step(member.run, member.config, abstract, step) for member in group]
     return step, program.gathered(states)
 
@@ -229,7 +228,9 @@ class Program:
     def initial(self) -> train_step.TrainState:
         """The members' states before the first step, stacked; they share the step."""
         shape, classes = self._source.shape, self._source.classes
-        start = jax.vmap(lambda seed: runs.init(self._config, self.game, shape, classes, seed), out_axes=self._axes())
+        start = jax.vmap(
+            lambda seed: directory.init(self._config, self.game, shape, classes, seed), out_axes=self._axes()
+        )
         return jax.jit(start)(self._seeds)
 
     def run(self, state: Any, step: int, count: int, form: conv.Form) -> tuple[Any, train_step.Metrics]:

@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgan import augment
-from jaxgan.game import Batch, Game, Network, TrainState, labels, used
-from jaxgan.keys import each, stream
+from jaxgan.step import augment
+from jaxgan.step.game import Batch, Game, Network, TrainState, labels, used
+from jaxgan.step.keys import each, stream
 
 
 def apply(network: Network, params: Any, stats: Any, *inputs: Any, key: jax.Array, **keywords: Any) -> tuple[Any, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
-from jaxgan.errors import UserError
+from jaxgan.support.errors import UserError
 
 DEEP = ("I;16", "I;16B", "I;16L", "I", "F")
 """Pillow's modes of more than 8 bits."""

@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxgan import config as cfg
-from jaxgan.game import Player, TrainState
+from jaxgan.step.game import Player, TrainState
 
 
 def stage(config: cfg.Config, step: int) -> int:

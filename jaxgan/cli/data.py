@@ -6,9 +6,8 @@ from typing import Annotated
 
 import tyro
 
+from jaxgan.cli.options import Positional
 from jaxgan.data.folder import Settings
-
-Positional = tyro.conf.Positional
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +53,8 @@ class Show:
         import numpy as np
 
         from jaxgan.data.records import PictureSet
-        from jaxgan.errors import UserError
-        from jaxgan.monitor import images
+        from jaxgan.support import images
+        from jaxgan.support.errors import UserError
 
         if self.count < 1:
             raise UserError(f"--count must be at least 1, not {self.count}")

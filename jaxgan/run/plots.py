@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from jaxgan.monitor import metrics
+from jaxgan.run import metrics
 
 
 def plot_losses(run: Path) -> Path | None:

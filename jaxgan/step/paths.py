@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgan import judging
-from jaxgan.game import Batch, Game, Network, TrainState, labels
-from jaxgan.keys import normal, stream
+from jaxgan.step import judging
+from jaxgan.step.game import Batch, Game, Network, TrainState, labels
+from jaxgan.step.keys import normal, stream
 
 _DECAY = 0.99  # Of the running mean of lengths.
 

@@ -23,8 +23,8 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxgan.errors import UserError
 from jaxgan.models import conv
+from jaxgan.support.errors import UserError
 
 Kind = Literal["jit", "shard_map", "pmap"]
 DATA, MODEL = "data", "model"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxgan.monitor import metrics
+from jaxgan.run import metrics
 
 SHOWN = {
     "modes/share": "modes",

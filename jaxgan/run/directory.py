@@ -14,6 +14,7 @@ best/               the best checkpoint, where the config says by what
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -23,11 +24,13 @@ from typing import Any
 import filelock
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxgan import build, checkpoint, growth, parallel, train_step
 from jaxgan import config as cfg
+from jaxgan import train_step
 from jaxgan.data import Source
-from jaxgan.errors import UserError
+from jaxgan.run import build, checkpoint, growth, parallel
+from jaxgan.support.errors import UserError
 
 
 def is_run(path: Path) -> bool:
@@ -184,6 +187,16 @@ def read_pictures(run: Path, best: bool = False, label: int | None = None) -> Tr
     if label is not None and not 0 <= label < trained.classes:
         raise UserError(f"--label {label}: {run} has classes 0 to {trained.classes - 1}")
     return trained
+
+
+def digest(tree: Any) -> str:
+    """SHA-256 of a pytree of arrays: of every leaf's path, dtype, shape and bytes."""
+    sha = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.asarray(leaf)
+        sha.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
+        sha.update(np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()
 
 
 def initial_state(

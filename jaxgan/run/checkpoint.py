@@ -17,7 +17,7 @@ from orbax.checkpoint import v1 as ocp
 
 import jaxgan
 from jaxgan import config as cfg
-from jaxgan.errors import UserError
+from jaxgan.support.errors import UserError
 from jaxgan.train_step import TrainState
 
 absl.logging.set_verbosity(absl.logging.ERROR)  # Orbax tells of every directory it makes.

@@ -8,11 +8,13 @@ import jax
 import numpy as np
 
 from jaxgan import config as cfg
-from jaxgan import sampling, train_step
+from jaxgan import train_step
 from jaxgan.data import Source, mixture
-from jaxgan.evaluate import modes, neighbours
-from jaxgan.keys import stream
-from jaxgan.monitor import diagnosis, diversity, images, metrics, plots
+from jaxgan.evaluate import diversity, modes, neighbours
+from jaxgan.latent import sampling
+from jaxgan.run import diagnosis, metrics, plots
+from jaxgan.step.keys import stream
+from jaxgan.support import images
 
 _COMPARED = 256  # Samples, and real examples, whose variety is compared at every look.
 _FRAMES = 60  # Of samples.gif, at the most.

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from jaxgan import build, sampling
 from jaxgan.data import Source
-from jaxgan.errors import UserError
 from jaxgan.evaluate import frechet, neighbours
-from jaxgan.monitor import images
-from jaxgan.run import Trained
+from jaxgan.latent import sampling
+from jaxgan.run import build
+from jaxgan.run.directory import Trained
+from jaxgan.support import images
+from jaxgan.support.errors import UserError
 from jaxgan.train_step import latents
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgan.keys import each, stream
+from jaxgan.step.keys import each, stream
 
 Augment = Callable[[jax.Array, Any, jax.Array], Any]
 """(keys [N], image pytree of [N, H, W, C] in [-1, 1], probability scalar) -> the same shapes and dtypes.

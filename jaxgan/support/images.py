@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from jaxgan.errors import UserError
+from jaxgan.support.errors import UserError
 
 ANIMATIONS = (".gif", ".webp", ".mp4")
 PICTURES = (".png", ".jpg", ".jpeg")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from jaxgan.errors import NonFiniteError, UserError
+from jaxgan.support.errors import NonFiniteError, UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,7 +114,7 @@ class Style:
         if self.demo:
             if self.pictures:
                 raise UserError(f"--demo brings its own pictures; leave out {self.pictures[0]}")
-            folder = Path(str(resources.files("jaxgan") / "assets" / "style"))
+            folder = Path(str(resources.files("jaxgan.support") / "assets" / "style"))
             return dataclasses.replace(
                 self, demo=False, pictures=tuple(folder / name for name in DEMO), size=min(self.size, 256)
             )._checked()

@@ -17,16 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from jaxgan import build, checkpoint, growth, parallel, train_step
 from jaxgan import config as cfg
-from jaxgan import run as runs
+from jaxgan import train_step
 from jaxgan.data import Source
 from jaxgan.data.source import fetched, item_bytes
-from jaxgan.errors import NonFiniteError
 from jaxgan.models import conv
-from jaxgan.monitor import metrics
-from jaxgan.monitor.progress import TrainingProgress, compiling
-from jaxgan.recording import Recorder
+from jaxgan.run import build, checkpoint, directory, growth, metrics, parallel
+from jaxgan.run.recording import Recorder
+from jaxgan.support.errors import NonFiniteError
+from jaxgan.support.progress import TrainingProgress, compiling
 
 CAPACITY = 256  # Steps a dispatch at the most: room for the metrics, and for
 CAPACITY_BYTES = 2**24  # what travels to the device.
@@ -81,12 +80,12 @@ def train(
         parallel.check_batch(placement, stage.batch_size, stage.accumulate)
     first = parallel.is_first()
     console = Console(quiet=quiet or not first, highlight=False)
-    lock = runs.lock(run) if first else contextlib.nullcontext()
+    lock = directory.lock(run) if first else contextlib.nullcontext()
     with lock, catch_stop() as stop, parallel.lost_processes():
-        config = runs.as_begun(run, config)
-        runs.check_config(run, config)
+        config = directory.as_begun(run, config)
+        directory.check_config(run, config)
         source = build.source(config, placement.part)
-        runs.check_data(run, source)
+        directory.check_data(run, source)
         if 0 < source.count < FEW:
             console.print(
                 f"note: only {source.count} pictures: the generator may learn them by heart; look at neighbours.png",
@@ -102,9 +101,9 @@ def train(
 
         state = _restore(config, job)
         if state is None:
-            state = runs.initial_state(config, job(0).game, source, placement)
+            state = directory.initial_state(config, job(0).game, source, placement)
         if first:
-            runs.write_config(run, config)
+            directory.write_config(run, config)
         step = int(state.step)
         with Recorder(run, config, source, step) if first else contextlib.nullcontext() as recorder:
             early = _early(config, recorder)
@@ -130,7 +129,7 @@ def train(
 
 def _grown(job: _Job, state: train_step.TrainState) -> train_step.TrainState:
     """The state, taken to a stage of progressive growing."""
-    new = runs.initial_state(job.config, job.game, job.source, job.placement)
+    new = directory.initial_state(job.config, job.game, job.source, job.placement)
     side = job.game.generator.side  # pyright: ignore[reportAttributeAccessIssue]
     job.console.print(f"step {int(state.step)}: the pictures grow to {side} x {side}", soft_wrap=True)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, new)
@@ -348,7 +347,7 @@ def _restore(config: cfg.Config, job_of: Callable[[int], _Job]) -> train_step.Tr
 
     def abstract(step: int) -> train_step.TrainState:
         job = job_of(growth.stage_of(config, step))
-        return runs.abstract_state(config, job.game, job.source.shape, job.source.classes, job.placement)
+        return directory.abstract_state(config, job.game, job.source.shape, job.source.classes, job.placement)
 
     restored = checkpoint.restore(job.run, config, abstract)
     parallel.barrier("every process has read the checkpoints")

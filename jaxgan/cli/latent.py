@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from jaxgan.errors import NonFiniteError, UserError
+from jaxgan.cli.options import Positional
+from jaxgan.support.errors import NonFiniteError, UserError
 
 if TYPE_CHECKING:
     import numpy as np
     from rich.console import Console
 
     from jaxgan.latent.project import Projection
-    from jaxgan.run import Trained
+    from jaxgan.run.directory import Trained
 
-Positional = tyro.conf.Positional
 _FRAMES = 100  # Pictures, at the most, on the way of a projection.
 
 
@@ -49,10 +49,9 @@ class Mix:
             raise UserError(f"--truncation must be 0 or more, not {self.truncation}")
         import jax
 
-        from jaxgan import sampling
-        from jaxgan.latent import mix
+        from jaxgan.latent import mix, sampling
         from jaxgan.models import stylegan2
-        from jaxgan.monitor import images
+        from jaxgan.support import images
 
         out = self.out or self.run / "mix.png"
         images.check_suffix(out, images.PICTURES)
@@ -105,7 +104,7 @@ class Project:
         from rich.console import Console
 
         from jaxgan.latent import mix
-        from jaxgan.monitor import images
+        from jaxgan.support import images
 
         out = self.out or self.run / "projection.gif"
         images.check_suffix(out, images.ANIMATIONS)
@@ -194,10 +193,9 @@ class Directions:
             raise UserError(f"--strength must be above 0, not {self.strength}")
         import jax
 
-        from jaxgan import sampling
-        from jaxgan.keys import stream
-        from jaxgan.latent import directions, mix
-        from jaxgan.monitor import images
+        from jaxgan.latent import directions, mix, sampling
+        from jaxgan.step.keys import stream
+        from jaxgan.support import images
 
         out = self.out or self.run / "directions.png"
         images.check_suffix(out, images.PICTURES)
@@ -220,7 +218,7 @@ class Directions:
 
 def _read(run: Path, best: bool, label: int | None) -> "tuple[Trained, int | None]":
     """Reads a run that makes pictures, and the class to make: 0 if not given, None if it has none."""
-    from jaxgan.run import read_pictures
+    from jaxgan.run.directory import read_pictures
 
     trained = read_pictures(run, best, label)
     return trained, (label or 0) if trained.classes else None

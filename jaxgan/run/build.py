@@ -12,12 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxgan import augment, growth, losses, parallel
 from jaxgan import config as cfg
+from jaxgan import losses
 from jaxgan.data import ArraySource, Source, StackedMNIST, StreamSource, VariedSource, load_mnist, mixture
-from jaxgan.errors import UserError
-from jaxgan.game import Game, used
 from jaxgan.models import biggan, dcgan, mlp, msg, progressive, r3gan, stylegan2
+from jaxgan.run import growth, parallel
+from jaxgan.step import augment
+from jaxgan.step.game import Game, used
+from jaxgan.support.errors import UserError
 
 _MODULES: dict[str, Any] = {
     "mlp": mlp,

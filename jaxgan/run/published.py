@@ -17,23 +17,22 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
-from jaxgan import build, checkpoint
 from jaxgan import config as cfg
-from jaxgan import run as runs
-from jaxgan.errors import UserError
 from jaxgan.models import layers, stylegan2
 from jaxgan.models.dcgan import stages
+from jaxgan.run import build, checkpoint, directory
+from jaxgan.support.errors import UserError
 
 Arrays = Mapping[str, np.ndarray]
 
 
-def adopt(file: Path, run: Path) -> runs.Trained:
+def adopt(file: Path, run: Path) -> directory.Trained:
     """Makes a run, at step 0, of a StyleGAN2 generator that NVIDIA published (see `load`).
 
     Raises:
         UserError: the file cannot be read, or there is a run already.
     """
-    if runs.is_run(run):
+    if directory.is_run(run):
         raise UserError(f"{run}: holds a run already; choose another --out, or delete it")
     generator, latent_size, variables = load(file)
     sizes: Any = {"width": generator.width, "max_width": generator.max_width}
@@ -55,18 +54,18 @@ def adopt(file: Path, run: Path) -> runs.Trained:
     )
     shape = (generator.size, generator.size, generator.channels)
     game = build.game(config, shape, generator.classes)
-    state = jax.jit(functools.partial(runs.init, config, game, shape, generator.classes, config.seed))()
+    state = jax.jit(functools.partial(directory.init, config, game, shape, generator.classes, config.seed))()
     arrays = jax.tree.map(jnp.asarray, variables)
     params, stats = arrays["params"], {name: value for name, value in arrays.items() if name != "params"}
     state = dataclasses.replace(
         state, generator=dataclasses.replace(state.generator, params=params, stats=stats), ema=arrays
     )
-    with runs.lock(run), checkpoint.open_for_saving(run, config) as saver:
+    with directory.lock(run), checkpoint.open_for_saving(run, config) as saver:
         saver.save(state)
-        runs.write_config(run, config)
+        directory.write_config(run, config)
         about = {"shape": list(shape), "classes": generator.classes, "identity": None}
-        runs.write_atomically(run / "data.json", json.dumps(about, indent=2) + "\n")
-    return runs.Trained(config, game, state, shape, generator.classes, [])
+        directory.write_atomically(run / "data.json", json.dumps(about, indent=2) + "\n")
+    return directory.Trained(config, game, state, shape, generator.classes, [])
 
 
 def load(path: Path) -> tuple[stylegan2.Generator, int, dict[str, Any]]:
