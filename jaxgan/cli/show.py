@@ -29,9 +29,8 @@ class Show:
         for name, params in (("generator", state.generator.params), ("discriminator", state.discriminator.params)):
             print(f"{name}: {size(params):,} parameters, sha256 {directory.digest(params)}")
         print(f"whole state (statistics, optimisers and average too): sha256 {directory.digest(state)}")
-        lines = metrics.read(self.run / "metrics.jsonl")
         for kind in ("discriminator/loss", "diagnosis"):
-            for line in [line for line in lines if kind in line][-1:]:
+            if line := metrics.last(self.run / "metrics.jsonl", kind):
                 print(f"metrics at step {line.pop('step')}:")
                 for metric, value in line.items():
                     print(f"  {metric:32} {value if isinstance(value, str) else f'{value:.6g}'}")

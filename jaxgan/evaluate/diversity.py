@@ -20,15 +20,16 @@ def compare(real: jax.Array, fake: jax.Array) -> dict[str, jax.Array]:
 
     Returns:
         `pixels` and `features`: root mean square distance of two fakes over that of two real examples, in pixels and in
-        a fixed random feature space: 1 is the data's variety, 0 is one picture. `coverage`: share of real examples that
+        a fixed random feature space: 1 is the data's variety, 0 is one picture; 1 where the data do not vary, for then
+        no sample can vary less. `coverage`: share of real examples that
         have a fake nearer than their fifth real neighbour, in the feature space; .97 is what other real examples would
         reach (Naeem et al., arXiv 2002.09797, equation 8).
     """
     pixels = [array.reshape(len(array), -1).astype(jnp.float32) for array in (real, fake)]
     deep = [features(array) for array in (real, fake)]
     return {
-        "pixels": _spread(pixels[1]) / _spread(pixels[0]),
-        "features": _spread(deep[1]) / _spread(deep[0]),
+        "pixels": _variety(*pixels),
+        "features": _variety(*deep),
         "coverage": _coverage(*deep),
     }
 
@@ -50,6 +51,13 @@ def features(image: jax.Array) -> jax.Array:
     side = min(4, height, width)
     x = x[:, : height // side * side, : width // side * side]
     return x.reshape(n, side, height // side, side, width // side, channels).mean(axis=(2, 4)).reshape(n, -1)
+
+
+def _variety(real: jax.Array, fake: jax.Array) -> jax.Array:
+    spread = _spread(real)
+    # Rounding gives rows that are all alike a spread, too.
+    varies = spread > 1e-5 * jnp.sqrt(jnp.mean(jnp.sum(real**2, axis=1)))
+    return jnp.where(varies, _spread(fake) / spread, 1)
 
 
 def _spread(x: jax.Array) -> jax.Array:

@@ -32,11 +32,13 @@ class Restored:
         state: the newest state that could be read.
         unreadable: newer checkpoints that could not, newest first.
         versions: the versions of the libraries that wrote it.
+        record: what `Saver.save` was given with it; None of checkpoints from before.
     """
 
     state: TrainState
     unreadable: list[Path]
     versions: dict[str, str]
+    record: dict[str, Any] | None = None
 
 
 def folder(run: Path, best: bool = False) -> Path:
@@ -75,7 +77,7 @@ def restore(
         if loaded is None:
             unreadable.append(path)
         else:
-            return Restored(loaded[0], unreadable, loaded[1])
+            return Restored(loaded[0], unreadable, loaded[1]["versions"], loaded[1].get("record"))
     if unreadable:
         listed = ", ".join(str(path) for path in unreadable)
         raise UserError(f"{listed}: no checkpoint can be read (truncated?); delete {run} to start afresh")
@@ -95,18 +97,34 @@ def restore_step(run: Path, config: cfg.Config, abstract: TrainState, step: int)
     return loaded[0]
 
 
-def _load(path: Path, config: cfg.Config, abstract: TrainState) -> tuple[TrainState, dict[str, str]] | None:
-    """A checkpoint's state and versions, or None where it cannot be read."""
+def _load(path: Path, config: cfg.Config, abstract: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
+    """A checkpoint's state and what it says of itself, or None where it cannot be read."""
     try:
         _read_through(path)
         saved: Any = ocp.metadata(str(path)).custom_metadata
         if not isinstance(saved, dict):
             raise ValueError("no metadata")
         _check_config(path, saved, config)
-        return ocp.load(str(path), abstract), saved["versions"]
+        return ocp.load(str(path), abstract), saved
     except UserError:
         raise
     except Exception:  # Whatever a truncated or missing file leads to, in any of the libraries below.
+        return None
+
+
+def record(run: Path, step: int | None = None, best: bool = False) -> dict[str, Any] | None:
+    """What `Saver.save` was given with a checkpoint, without its state; None where there is nothing to be read.
+
+    Args:
+        run: the run's directory.
+        step: of the checkpoint; the newest one's if None.
+        best: that of `open_best`.
+    """
+    try:
+        step = steps(run, best)[-1] if step is None else step
+        saved: Any = ocp.metadata(str(folder(run, best) / str(step))).custom_metadata
+        return saved.get("record")
+    except Exception:  # As in `_load`.
         return None
 
 
@@ -142,11 +160,15 @@ class Saver:
     config: cfg.Config
     _saving: Any = None
 
-    def save(self, state: TrainState) -> None:
+    def save(self, state: TrainState, record: dict[str, Any] | None = None) -> None:
         """Starts to save a state under its step; nothing where that step is saved. Safe to donate `state` after.
 
         First it waits for the save before, and raises what that failed of: Orbax keeps a thread for each that nobody
         has waited for.
+
+        Args:
+            state: of the run.
+            record: what is kept with it, as JSON can hold it.
         """
         self.close()
         step = int(state.step)
@@ -154,7 +176,7 @@ class Saver:
             return
         # A copy, because on CPU Orbax's background writer reads the very buffers that the next step is given.
         copy = jax.tree.map(jnp.copy, state)
-        about = {"config": json.loads(cfg.to_json(self.config)), "versions": versions()}
+        about = {"config": json.loads(cfg.to_json(self.config)), "versions": versions(), "record": record}
         self._saving = self.checkpointer.save_async(step, copy, force=True, custom_metadata=about)
 
     def close(self) -> None:

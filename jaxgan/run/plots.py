@@ -2,37 +2,37 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from jaxgan.run import metrics
+from jaxgan.run.history import History
 
 
-def plot_losses(run: Path) -> Path | None:
-    """Draws a run's losses.png from its metrics.jsonl: both losses, and D(real) and D(fake), raw and smoothed.
+def plot_losses(run: Path, history: History) -> Path | None:
+    """Draws a run's losses.png: both losses, and D(real) and D(fake), raw and smoothed; of a long run as bands.
+
+    Args:
+        run: its directory.
+        history: of its lines.
 
     Returns:
         The picture's path, or None where there are no metrics yet.
     """
-    everything = metrics.read(run / "metrics.jsonl")
-    lines = [line for line in everything if "discriminator/loss" in line]
-    if not lines:
+    if not history.lines:
         return None
-    step = np.array([line["step"] for line in lines])
     figure = Figure(figsize=(9, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
-    _draw(above, step, lines, {"discriminator/loss": "discriminator", "generator/loss": "generator"})
+    _draw(above, history, {"discriminator/loss": "discriminator", "generator/loss": "generator"})
     above.set_ylabel("loss")
     above.set_title("The losses of the two players: healthy ones oscillate, they do not fall to zero", fontsize=10)
-    _draw(below, step, lines, {"discriminator/real": "D(real)", "discriminator/fake": "D(fake)"})
+    _draw(below, history, {"discriminator/real": "D(real)", "discriminator/fake": "D(fake)"})
     below.axhline(0.5, color="grey", linewidth=0.8, linestyle="--")
     below.set_ylim(0, 1)
     below.set_ylabel("probability of being real")
     below.set_xlabel("step")
-    _shade(above, [line for line in everything if "diagnosis" in line])
+    _shade(above, history.states())
     path = run / "losses.png"
     figure.savefig(path, dpi=120)
     return path
@@ -84,16 +84,15 @@ _COLOURS = {
 }
 
 
-def _shade(axes, looks: list[dict[str, Any]]) -> None:
+def _shade(axes, looks: list[tuple[int, str]]) -> None:
     """Shades the spans in which the diagnosis was other than healthy, each from the look before."""
     before, named = 0, set()
-    for line in looks:
-        state = line["diagnosis"]
+    for step, state in looks:
         if state in _COLOURS:
             label = None if state in named else state
-            axes.axvspan(before, line["step"], color=_COLOURS[state], alpha=0.15, linewidth=0, label=label)
+            axes.axvspan(before, step, color=_COLOURS[state], alpha=0.15, linewidth=0, label=label)
             named.add(state)
-        before = line["step"]
+        before = step
     if named:
         axes.legend(loc="upper right")
 
@@ -104,11 +103,15 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
     return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
 
 
-def _draw(axes, step: np.ndarray, lines: list[dict[str, Any]], names: dict[str, str]) -> None:
-    window = min(len(step), max(1, len(step) // 40))
+def _draw(axes, history: History, names: dict[str, str]) -> None:
+    series = history.losses
+    window = max(1, len(series.steps) // 40)
     for (name, label), colour in zip(names.items(), ("tab:blue", "tab:orange"), strict=True):
-        values = np.array([line[name] for line in lines])
-        axes.plot(step, values, color=colour, alpha=0.25, linewidth=0.8)
-        axes.plot(step, smooth(values, window), color=colour, label=label)
+        low, mean, high = (series.column(name, kind) for kind in ("low", "mean", "high"))
+        if series.stride == 1:
+            axes.plot(series.steps, mean, color=colour, alpha=0.25, linewidth=0.8)
+        else:
+            axes.fill_between(series.steps, low, high, color=colour, alpha=0.25, linewidth=0)
+        axes.plot(series.steps, smooth(mean, window), color=colour, label=label)
     axes.legend(loc="upper right")
     axes.grid(alpha=0.3)

@@ -12,7 +12,7 @@ from jaxgan import train_step
 from jaxgan.data import Source, mixture
 from jaxgan.evaluate import diversity, modes, neighbours
 from jaxgan.latent import sampling
-from jaxgan.run import diagnosis, metrics, plots
+from jaxgan.run import checkpoint, diagnosis, history, metrics, plots
 from jaxgan.step.keys import stream
 from jaxgan.support import images
 
@@ -24,20 +24,39 @@ class Recorder:
     """Records one run, in one process. Use as a context manager.
 
     Attributes:
-        lines: all metrics so far, those of before a resume included.
+        history: of all metrics so far, those of before a resume included.
         diagnosis: what was found at the last look.
+        kept: of the state that is kept as the best one, its step and its score.
+        improved: whether the last look was better than that.
         nearest: at the end, the real pictures nearest to samples.
     """
 
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        return self._writer.lines
+    def __init__(
+        self, run: Path, config: cfg.Config, source: Source, step: int, mark: dict[str, Any] | None = None
+    ) -> None:
+        """Opens a run's files where they stand.
 
-    def __init__(self, run: Path, config: cfg.Config, source: Source, step: int) -> None:
+        Args:
+            run: its directory.
+            config: its config.
+            source: its data.
+            step: the steps done.
+            mark: what `mark` gave then; None where the checkpoint has none, or there is no checkpoint.
+        """
         self._run, self._config = run, config
-        finished = step >= config.steps
-        self._writer = metrics.MetricsWriter(run, step, 1 if finished else config.sample_every)
-        self.diagnosis = diagnosis.diagnose(self.lines, config.loss)
+        path = run / "metrics.jsonl"
+        self.kept = _kept(run, config.best)
+        if step >= config.steps:
+            offset = None  # It stays as it is.
+        elif mark:
+            offset = mark["offset"]
+        else:
+            offset = metrics.offset_after(path, step, config.sample_every)
+        self._writer = metrics.MetricsWriter(run, offset, step)
+        self.history = history.read(path, mark)
+        self.improved = False
+        self.diagnosis = diagnosis.diagnose(self.history, config.loss)
+        self._mark: dict[str, Any] | None = None  # That of before a look which is made only at the end of a run.
         self._source = source.replace(part=0, parts=1)  # All processes' examples, whichever this one is fed with.
         self._reference: np.ndarray | None = None
         self.nearest: neighbours.Nearest | None = None
@@ -53,10 +72,14 @@ class Recorder:
         for index in range(count):
             now = step + index + 1
             if now % self._config.log_every == 0:
-                self._writer.write(now, {name: float(values[index]) for name, values in collected.items()})
+                line = {name: float(values[index]) for name, values in collected.items()}
+                self._writer.write(now, line)
+                self.history.add({"step": now, **line})
 
     def look(self, game: train_step.Game, step: int, ema: Any, discriminator: Any) -> None:
         """Draws and judges samples: a sheet, a line of measures, a diagnosis.
+
+        A look that is made only because the step is the run's last is none of those of a longer run.
 
         Args:
             game: the rules.
@@ -65,6 +88,8 @@ class Recorder:
             discriminator: variables of the discriminator.
         """
         config = self._config
+        if step % config.sample_every:
+            self._mark = self.mark()
         if self._reference is None:
             self._reference = _examples(self._source, _COMPARED)
         key = stream(jax.random.key(config.seed), "look")
@@ -89,32 +114,51 @@ class Recorder:
             sheet = plots.points(step, samples, mix.centres, sampling.landscape(game, discriminator, reach), reach)
         else:
             sheet = sampling.fixed_sheet(game, ema, self._source.classes, jax.random.key(config.seed))
-        self.diagnosis = diagnosis.diagnose([*self.lines, {"step": step, **line}], config.loss)
+        self.history.add({"step": step, **line})
+        self.diagnosis = diagnosis.diagnose(self.history, config.loss)
+        self.history.judge(step, self.diagnosis.state)
         self._writer.write(step, line | {"diagnosis": self.diagnosis.state})
         images.save(self._run / "samples" / f"{step:06}.png", sheet)
         self._writer.write_image(step, "samples", sheet)
-
-    def best(self) -> tuple[int, int]:
-        """Of the looks so far, the step of the best one by `config.best`, and how many came since."""
-        scores = [(line[self._config.best], line["step"]) for line in self.lines if self._config.best in line]
-        if not scores:
-            return 0, 0
-        sign = -1 if self._config.best == "modes/kl" else 1
-        place = max(range(len(scores)), key=lambda index: (sign * scores[index][0], -index))
-        return int(scores[place][1]), len(scores) - 1 - place
-
-    def flush(self) -> None:
-        """Hands all lines to the system."""
         self._writer.flush()
+        self._compare(step, line.get(config.best))
+
+    def _compare(self, step: int, score: float | None) -> None:
+        """Compares a look with the best one that is kept."""
+        best = self._config.best
+        self.improved = score is not None and history.better(best, score, self.kept and self.kept[1])
+        if self.improved:
+            self.kept = (step, score)
+
+    @property
+    def since(self) -> int:
+        """How many looks came since the best one by `config.best`."""
+        return self.history.best.get(self._config.best, {"since": 0})["since"]
+
+    def mark(self) -> dict[str, Any]:
+        """Where a run that goes on from here finds its lines: to be kept with a checkpoint.
+
+        All lines up to now are handed to the system before. A look that a longer run would not make is left out.
+
+        Returns:
+            "offset", bytes of metrics.jsonl, and "history" of the lines up to there, as JSON can hold it.
+        """
+        offset = self._writer.flush()
+        return self._mark or {"offset": offset, "history": self.history.to_json()}
+
+    def best_record(self) -> dict[str, Any] | None:
+        """What is to be kept with the best state: by what it is the best, and its score."""
+        return {"best": self._config.best, "score": self.kept[1]} if self.kept else None
 
     def finish(self) -> None:
         """Draws what shows the whole run: losses.png and samples.gif."""
-        self.flush()
-        plots.plot_losses(self._run)
-        sheets = sorted((self._run / "samples").glob("*.png"))
-        chosen = sheets[:: math.ceil(len(sheets) / _FRAMES) or 1]
-        if len(chosen) > 1:
-            images.save_animation(self._run / "samples.gif", [images.load(path) for path in chosen], 8)
+        self._writer.flush()
+        plots.plot_losses(self._run, self.history)
+        sheets = [path for path in (self._run / "samples").glob("*.png") if path.stem.isdecimal()]
+        sheets = sorted(sheets, key=lambda path: int(path.stem))[:: math.ceil(len(sheets) / _FRAMES) or 1]
+        frames = [frame for path in sheets if (frame := _frame(path)) is not None]
+        if len(frames) > 1:
+            images.save_animation(self._run / "samples.gif", frames, 8)
 
     @property
     def _points(self) -> bool:
@@ -126,6 +170,28 @@ class Recorder:
 
     def __exit__(self, *error: Any) -> None:
         self._writer.__exit__(*error)
+
+
+def _kept(run: Path, best: str) -> tuple[int, float] | None:
+    """Step and score of the state that is kept as the best; None where there is none, or its score is not known."""
+    steps = checkpoint.steps(run, best=True) if best else []
+    if not steps:
+        return None
+    record = checkpoint.record(run, steps[-1], best=True) or {}
+    if record.get("best") == best:
+        return steps[-1], record["score"]
+    # It was chosen by another metric, or before there were records: what the look then found is in its line.
+    looks = [line for line in metrics.lines(run / "metrics.jsonl") if line["step"] == steps[-1] and best in line]
+    return (steps[-1], looks[0][best]) if looks else None
+
+
+def _frame(path: Path) -> np.ndarray | None:
+    """A sheet of samples, uint8 [H, W, C]; None if it is damaged, or no picture as a sheet is."""
+    try:
+        frame = images.load(path)
+    except (OSError, SyntaxError, ValueError):  # What Pillow raises for files that are not what they seem.
+        return None
+    return frame if frame.dtype == np.uint8 and frame.shape[-1] in (1, 3, 4) else None
 
 
 def _examples(source: Source, count: int) -> np.ndarray:

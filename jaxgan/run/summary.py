@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxgan.run import metrics
+from jaxgan.run import checkpoint, history
+from jaxgan.run.history import History, Thinned
 
 SHOWN = {
     "modes/share": "modes",
@@ -31,27 +32,23 @@ def write(out: Path, runs: Sequence[tuple[str, Path]]) -> str:
     Returns:
         The table, in Markdown: for every combination of values the median over its seeds, and the range.
     """
-    lines: dict[str, list[list[dict[str, Any]]]] = {}
+    found: dict[str, list[History]] = {}
     failed: Counter[str] = Counter()
     for values, run in runs:
-        lines.setdefault(values, []).append(metrics.read(run / "metrics.jsonl"))
+        found.setdefault(values, []).append(history.read(run / "metrics.jsonl", checkpoint.record(run)))
         failed[values] += (run / "failed").exists()
-    shown = [name for name in SHOWN if any(name in line for group in lines.values() for line in group[0])]
+    shown = [name for name in SHOWN if any(name in group[0].last for group in found.values())]
     rows = [["values", "runs", *(SHOWN[name] for name in shown), "state"]]
-    for values, group in lines.items():
-        cells = [_cell([_last(own, name) for own in group]) for name in shown]
-        states = Counter(_last(own, "diagnosis") or "unknown" for own in group)
+    for values, group in found.items():
+        cells = [_cell([own.last.get(name) for own in group]) for name in shown]
+        states = Counter(own.last.get("diagnosis", "unknown") for own in group)
         if failed[values]:
             states["failed"] = failed[values]
         rows.append([values or "-", str(len(group)), *cells, ", ".join(f"{n} {state}" for state, n in states.items())])
     table = _markdown(rows)
     (out / "table.md").write_text(table)
-    _plot(out / "sweep.png", lines, shown)
+    _plot(out / "sweep.png", found, shown)
     return table
-
-
-def _last(lines: list[dict[str, Any]], name: str) -> Any:
-    return next((line[name] for line in reversed(lines) if name in line), None)
 
 
 def _cell(values: list[Any]) -> str:
@@ -70,7 +67,7 @@ def _markdown(rows: list[list[str]]) -> str:
     return "\n".join(texts) + "\n"
 
 
-def _plot(path: Path, lines: dict[str, list[list[dict[str, Any]]]], shown: list[str]) -> None:
+def _plot(path: Path, found: dict[str, list[History]], shown: list[str]) -> None:
     if not shown:
         return
     columns = min(3, len(shown))
@@ -78,15 +75,10 @@ def _plot(path: Path, lines: dict[str, list[list[dict[str, Any]]]], shown: list[
     figure = Figure(figsize=(4.5 * columns, 3 * rows), layout="constrained")
     for place, name in enumerate(shown, start=1):
         axes = figure.add_subplot(rows, columns, place)
-        for values, group in lines.items():
-            steps = sorted({line["step"] for own in group for line in own if name in line})
-            by_step = [
-                [line[name] for own in group for line in own if line["step"] == step and name in line]
-                for step in _thinned(steps)
-            ]
-            low, middle, high = np.array([np.quantile(found, [0, 0.5, 1]) for found in by_step]).T
-            axes.plot(_thinned(steps), middle, label=values or "median of all seeds")
-            axes.fill_between(_thinned(steps), low, high, alpha=0.2, linewidth=0)
+        for values, group in found.items():
+            steps, low, middle, high = _spread([own.series(name) for own in group], name)
+            axes.plot(steps, middle, label=values or "median of all seeds")
+            axes.fill_between(steps, low, high, alpha=0.2, linewidth=0)
         axes.set_title(SHOWN[name], fontsize=10)
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)
@@ -94,5 +86,13 @@ def _plot(path: Path, lines: dict[str, list[list[dict[str, Any]]]], shown: list[
     figure.savefig(path, dpi=110)
 
 
-def _thinned(steps: list[int]) -> list[int]:
-    return steps[:: max(1, len(steps) // 200)]
+def _spread(group: Sequence[Thinned], name: str) -> np.ndarray:
+    """Steps, and the smallest, the middle and the largest value there of runs of one kind: [4, steps].
+
+    The steps are those of the longest run: one that ended before was thinned less, and has them, too.
+    """
+    kind = "mean" if name in history.PLOTTED else "first"
+    own = [dict(zip(series.steps, series.column(name, kind).tolist(), strict=True)) for series in group]
+    by_step = {step: [values[step] for values in own if step in values] for step in max(group, key=len).steps}
+    known = {step: found for step, values in by_step.items() if (found := [x for x in values if not np.isnan(x)])}
+    return np.array([[step, *np.quantile(found, [0, 0.5, 1])] for step, found in known.items()]).reshape(-1, 4).T

@@ -136,7 +136,7 @@ def _train_group(group: list[Member], console: Console, stop: list[int]) -> bool
     # Points, bars and checkpoints as in a single run; a member that fails is left behind, and harms no other.
     with contextlib.ExitStack() as stack:
         recorders = [
-            stack.enter_context(Recorder(member.run, member.config, own, step))
+            stack.enter_context(Recorder(member.run, member.config, own, step, checkpoint.record(member.run, step)))
             for member, own in zip(group, program.sources, strict=True)
         ]
         savers = [stack.enter_context(checkpoint.open_for_saving(member.run, member.config)) for member in group]
@@ -154,7 +154,7 @@ def _train_group(group: list[Member], console: Console, stop: list[int]) -> bool
                 if index in failed:
                     continue
                 try:
-                    metrics.check_finite(step + 1, own)
+                    metrics.check_finite(step + 1, own, config.precision)
                 except NonFiniteError as error:
                     failed.add(index)
                     (member.run / "failed").write_text(f"{error}\n")
@@ -169,8 +169,7 @@ def _train_group(group: list[Member], console: Console, stop: list[int]) -> bool
                 if looks:
                     recorders[index].look(program.game, step, own.ema, own.discriminator.variables)
                 if saves:
-                    recorders[index].flush()
-                    savers[index].save(own)
+                    savers[index].save(own, recorders[index].mark())
             last = {name: float(np.nanmedian(values[:, -1])) for name, values in collected.items()}
             states = [recorder.diagnosis.state for index, recorder in enumerate(recorders) if index not in failed]
             words = f"{states.count('healthy')} of {len(group)} healthy"

@@ -99,13 +99,15 @@ def train(
             key = parallel.key(placement, config.seed)
             return _Job(stages[stage], run, placement, game, data, key, profile, console)
 
-        state = _restore(config, job)
-        if state is None:
-            state = directory.initial_state(config, job(0).game, source, placement)
+        restored = _restore(config, job)
+        if restored:
+            state, mark = restored.state, restored.record
+        else:
+            state, mark = directory.initial_state(config, job(0).game, source, placement), None
         if first:
             directory.write_config(run, config)
         step = int(state.step)
-        with Recorder(run, config, source, step) if first else contextlib.nullcontext() as recorder:
+        with Recorder(run, config, source, step, mark) if first else contextlib.nullcontext() as recorder:
             early = _early(config, recorder)
             if not early and step < config.steps:
                 keeping = checkpoint.open_best(run, config) if config.best else contextlib.nullcontext()
@@ -138,7 +140,7 @@ def _grown(job: _Job, state: train_step.TrainState) -> train_step.TrainState:
 
 def _early(config: cfg.Config, recorder: Recorder | None) -> bool:
     """Whether so many looks in a row were no better than the best that there is no use in going on."""
-    since = recorder.best()[1] if recorder and config.best else 0
+    since = recorder.since if recorder and config.best else 0
     return bool(config.patience) and bool(parallel.largest(np.array([since >= config.patience], np.float32))[0])
 
 
@@ -147,9 +149,8 @@ def _close(config: cfg.Config, run: Path, console: Console, recorder: Recorder, 
     console.print(f"{recorder.diagnosis}", soft_wrap=True)
     if recorder.nearest:
         console.print(f"{recorder.nearest} ({run}/neighbours.png).", soft_wrap=True)
-    best = recorder.best()[0]
-    if config.best and best:
-        console.print(f"The best {config.best} was at step {best}, kept in {run}/best.", soft_wrap=True)
+    if recorder.kept:
+        console.print(f"The best {config.best} was at step {recorder.kept[0]}, kept in {run}/best.", soft_wrap=True)
     if early:
         print(f"Stopped early at step {step}: {config.best} has not been better for {config.patience} looks.")
     elif step >= config.steps:
@@ -311,7 +312,7 @@ def _loop(
             mine = np.array([bool(stop), (time.perf_counter() - since) / count], np.float32)
             stopped, seconds_a_step = map(float, parallel.largest(mine))
             try:
-                metrics.check_finite(step + 1, collected)
+                metrics.check_finite(step + 1, collected, config.precision)
             except NonFiniteError as error:
                 kept = checkpoint.steps(job.run)
                 where = f"The last good checkpoint is step {kept[-1]}." if kept else "No checkpoint was made yet."
@@ -329,20 +330,18 @@ def _loop(
                         recorder.look(job.game, step, *variables)
                         progress.milestone(step, last, recorder.diagnosis.state)
                     if best:
-                        improved = recorder is not None and recorder.best()[0] == step
+                        improved = recorder is not None and recorder.improved
                         if parallel.largest(np.array([improved], np.float32))[0]:
-                            best.save(state)
+                            best.save(state, recorder.best_record() if recorder else None)
                         stopped = stopped or _early(config, recorder)
                 if step % config.checkpoint_every == 0 or step == config.steps or stopped:
-                    if recorder:
-                        recorder.flush()
-                    saver.save(state)
+                    saver.save(state, recorder.mark() if recorder else None)
             if job.profile and step == job.profile[1]:
                 profiler.close()
     return state, bool(stopped)
 
 
-def _restore(config: cfg.Config, job_of: Callable[[int], _Job]) -> train_step.TrainState | None:
+def _restore(config: cfg.Config, job_of: Callable[[int], _Job]) -> checkpoint.Restored | None:
     job = job_of(0)
 
     def abstract(step: int) -> train_step.TrainState:
@@ -363,7 +362,7 @@ def _restore(config: cfg.Config, job_of: Callable[[int], _Job]) -> train_step.Tr
     changed = [f"{name} {old.get(name)}, now {now[name]}" for name in now if old.get(name) != now[name]]
     if changed:
         job.console.print(f"note: made with {'; '.join(changed)}: the last digits may differ", soft_wrap=True)
-    return restored.state
+    return restored
 
 
 @contextlib.contextmanager

@@ -62,7 +62,8 @@ def save(path: Path, image: np.ndarray) -> None:
 
 def load(path: Path) -> np.ndarray:
     """Reads back a picture that `save` wrote, uint8 [H, W, C]."""
-    picture = np.asarray(Image.open(path))
+    with Image.open(path) as file:
+        picture = np.asarray(file)
     return picture[..., None] if picture.ndim == 2 else picture
 
 
