@@ -27,7 +27,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
 
 from jaxgan import config as cfg
-from jaxgan.data import ArraySource, Source, StreamSource, records
+from jaxgan.data import ArraySource, Source, StreamSource, making, records
 from jaxgan.data.folder import Settings
 from jaxgan.data.mnist import load_mnist
 from jaxgan.data.source import fetched
@@ -62,7 +62,7 @@ def make(count: int = 400) -> None:
             for name, seconds in times.items():
                 since = time.perf_counter()
                 if name == "data make":
-                    records.make(folder, Path(base) / f"set{turn}", Settings())
+                    making.make(folder, Path(base) / f"set{turn}", Settings())
                 elif "one" in name:
                     pillow(paths)
                 else:

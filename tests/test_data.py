@@ -1,3 +1,4 @@
+import concurrent.futures
 import hashlib
 
 import jax
@@ -6,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxgan.data import ArraySource, StackedMNIST, load_mnist
+from jaxgan.data import ArraySource, StackedMNIST, load_mnist, source
+from jaxgan.support.errors import UserError
 
 
 def numbered(count, batch_size, seed=0):
@@ -36,6 +38,30 @@ def test_the_order_of_a_seed_is_for_ever():
 
 
 RECORDED = [8, 0, 3, 7, 6, 4, 1, 5, 2, 9]
+
+
+def test_orders_are_those_of_before_made_once_and_let_go(monkeypatch):
+    """Compared with permutations of 64 bits, as they were; asked for by eight threads, over twenty epochs."""
+    made = []
+    philox = np.random.Philox
+    monkeypatch.setattr(np.random, "Philox", lambda key: made.append(tuple(key)) or philox(key))
+    count = 1003
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        found = np.concatenate(list(threads.map(lambda step: source.order(count, 59, 77, step), range(20 * 17))))
+    assert sorted(made) == [(77, epoch) for epoch in range(20)]
+    for epoch in range(20):
+        expected = np.random.Generator(philox([77, epoch])).permutation(count)
+        np.testing.assert_array_equal(found[epoch * count : (epoch + 1) * count], expected)
+    kept = source._kept(77, count)
+    assert len(kept) == 2
+    assert all(order.dtype == np.int32 for order in kept.values())
+
+
+def test_arrays_without_examples_or_of_other_lengths_are_refused():
+    with pytest.raises(UserError, match="the data have no examples"):
+        numbered(0, 4)
+    with pytest.raises(UserError, match="the data have 3 examples, but 2 labels"):
+        ArraySource(np.zeros((3, 2)), np.zeros(2, np.int32), 2, 0)
 
 
 def test_pixels_and_labels():

@@ -15,7 +15,7 @@ from PIL import Image
 
 from jaxgan import cli
 from jaxgan.data import folder as folders
-from jaxgan.data import records
+from jaxgan.data import making, records
 from jaxgan.data.folder import Settings, Skipped, convert
 from jaxgan.support.errors import UserError
 
@@ -168,7 +168,7 @@ def test_a_messy_folder_trains_on_the_good_and_lists_the_bad(tmp_path, monkeypat
         pixels = random.integers(0, 256, (random.integers(8, 40), random.integers(8, 40), 3), np.uint8)
         (folder / f"holiday {index % 5}").mkdir(exist_ok=True)
         Image.fromarray(pixels).save(folder / f"holiday {index % 5}" / f"{index}.{'png' if index % 2 else 'jpg'}")
-    assert len(folders.listing(folder)) == 200
+    assert len(folders.listing(folder).files) == 200
     options = [
         "--size",
         "8",
@@ -210,12 +210,13 @@ SIX = Settings(size=6)
 
 
 def contents(path):
-    return {file.name: file.read_bytes() for file in path.iterdir() if file.name != "sheet.png"}
+    """Everything in a set's directory; nothing is left of how it was made."""
+    return {file.name: file.read_bytes() for file in path.iterdir() if file.name not in ("sheet.png", ".lock")}
 
 
 def test_a_set_holds_the_pictures_with_what_there_is_to_know(photos, tmp_path):
     seen = []
-    manifest = records.make(photos, tmp_path / "set", Settings(size=6, labels=True), lambda *told: seen.append(told))
+    manifest = making.make(photos, tmp_path / "set", Settings(size=6, labels=True), lambda *told: seen.append(told))
     assert (manifest.count, manifest.skipped, manifest.duplicates) == (601, 1, 1)
     assert seen[-1] == (602, 602, 1)
     assert manifest.classes == ("cats", "dogs")
@@ -234,8 +235,8 @@ def test_a_set_holds_the_pictures_with_what_there_is_to_know(photos, tmp_path):
 
 
 def test_a_set_depends_neither_on_workers_nor_on_interruptions(photos, tmp_path, monkeypatch):
-    records.make(photos, tmp_path / "two", SIX, workers=2)
-    original = records.convert_part
+    making.make(photos, tmp_path / "two", SIX, processes=2)
+    original = making.convert_part
     calls = []
 
     def interrupted(*arguments):
@@ -244,13 +245,14 @@ def test_a_set_depends_neither_on_workers_nor_on_interruptions(photos, tmp_path,
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(records, "convert_part", interrupted)
+    monkeypatch.setattr(making, "convert_part", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        records.make(photos, tmp_path / "one", SIX, workers=1)
+        making.make(photos, tmp_path / "one", SIX, processes=1)
     assert not records.is_set(tmp_path / "one")
-    first = (tmp_path / "one" / "pictures-00000.arrayrecord").stat().st_mtime_ns
-    records.make(photos, tmp_path / "one", SIX, workers=1)
-    assert (tmp_path / "one" / "pictures-00000.arrayrecord").stat().st_mtime_ns == first, "the first part was kept"
+    (first,) = (tmp_path / "one" / ".making").glob("pictures-*-00000.arrayrecord")
+    written = first.stat().st_mtime_ns
+    making.make(photos, tmp_path / "one", SIX, processes=1)
+    assert (tmp_path / "one" / first.name).stat().st_mtime_ns == written, "the first part was kept"
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
@@ -277,57 +279,57 @@ def test_a_killed_making_goes_on(number, tmp_path):
     ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 60
-    while not list((tmp_path / "set").glob("part-*.json")) and time.monotonic() < deadline:
+    while not list((tmp_path / "set" / ".making").glob("part-*.json")) and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(number)
     shown, _ = process.communicate(timeout=60)
     assert process.returncode == (130 if number == signal.SIGINT else -number), shown
     assert "Traceback" not in shown
-    records.make(folder, tmp_path / "set", Settings(size=8), workers=1)
-    records.make(folder, tmp_path / "whole", Settings(size=8), workers=1)
+    making.make(folder, tmp_path / "set", Settings(size=8), processes=1)
+    making.make(folder, tmp_path / "whole", Settings(size=8), processes=1)
     assert contents(tmp_path / "set") == contents(tmp_path / "whole")
 
 
 def test_a_set_is_brought_up_to_date_and_kept_from_mistakes(photos, tmp_path):
     out = tmp_path / "set"
-    before = records.make(photos, out, SIX)
-    assert records.make(photos, out, SIX) == before
+    before = making.make(photos, out, SIX)
+    assert making.make(photos, out, SIX) == before
     (photos / "cats" / "zzz.png").unlink()
-    assert records.make(photos, out, SIX).count == before.count - 1
+    assert making.make(photos, out, SIX).count == before.count - 1
     with pytest.raises(UserError, match=r"set: was made with another size \(6, now 7\), fit \(crop, now pad\)"):
-        records.make(photos, out, Settings(size=7, fit="pad"))
+        making.make(photos, out, Settings(size=7, fit="pad"))
     with pytest.raises(UserError, match=r"set: was made from .*photos; choose another --out"):
-        records.make(photos / "cats", out, SIX)
+        making.make(photos / "cats", out, SIX)
     with pytest.raises(UserError, match=r"dogs: exists, and is no set of pictures"):
-        records.make(photos / "cats", photos / "dogs", SIX)
+        making.make(photos / "cats", photos / "dogs", SIX)
     with pytest.raises(UserError, match=r"set: lies in the folder of pictures itself"):
-        records.make(photos, photos / "set", SIX)
+        making.make(photos, photos / "set", SIX)
     assert (photos / "dogs" / "000.png").is_file()
 
 
 def test_folders_that_cannot_be_used(tmp_path):
     with pytest.raises(UserError, match="gone: no such folder"):
-        records.make(tmp_path / "gone", tmp_path / "set", SIX)
+        making.make(tmp_path / "gone", tmp_path / "set", SIX)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty: no files in it"):
-        records.make(tmp_path / "empty", tmp_path / "set", SIX)
+        making.make(tmp_path / "empty", tmp_path / "set", SIX)
     (tmp_path / "empty" / "notes.txt").write_text("hello")
     with pytest.raises(UserError, match=r"none of its 1 files can be used; notes.txt: not a picture in a known format"):
-        records.make(tmp_path / "empty", tmp_path / "set", SIX)
+        making.make(tmp_path / "empty", tmp_path / "set", SIX)
     with pytest.raises(UserError, match="no files in sub-folders, one a class, of it"):
-        records.make(tmp_path / "empty", tmp_path / "set", Settings(labels=True))
+        making.make(tmp_path / "empty", tmp_path / "set", Settings(labels=True))
     for settings, message in (
         (Settings(size=-1), "size: .*greater than 0"),
         (Settings(background="colourless"), "background: 'colourless' is no colour"),
         (Settings(max_aspect=0.5), "max_aspect: .*greater than or equal to 1"),
     ):
         with pytest.raises(UserError, match=message):
-            records.make(tmp_path / "empty", tmp_path / "set", settings)
+            making.make(tmp_path / "empty", tmp_path / "set", settings)
 
 
 def test_damaged_sets_are_named(photos, tmp_path):
     out = tmp_path / "set"
-    records.make(photos, out, SIX)
+    making.make(photos, out, SIX)
     whole = contents(out)
 
     def read_all():
@@ -340,13 +342,14 @@ def test_damaged_sets_are_named(photos, tmp_path):
             read_all()
         (out / name).write_bytes(whole[name])
 
-    part = "pictures-00001.arrayrecord"
-    broken(part, None, f"{part}: is missing; make the set again")
-    broken(part, whole[part][:-100], "set: cannot be read|set: has .* records")
-    broken("manifest.json", whole["manifest.json"][:-20], "manifest.json: is damaged")
+    part = next(name for name in whole if name.endswith("-00001.arrayrecord"))
+    mend = f"mend it with: jaxgan data make {photos} --out {out} --size 6"
+    broken(part, None, f"set: {part} is missing; {mend}")
+    broken(part, whole[part][:-100], f"set: (cannot be read|has .* records).*; {mend}")
+    broken("manifest.json", whole["manifest.json"][:-20], "manifest.json: is damaged .*; the same `jaxgan data make`")
     manifest = json.loads(whole["manifest.json"])
-    broken("manifest.json", json.dumps(manifest | {"count": 7}).encode(), "has 601 records, but its manifest says 7")
-    broken("manifest.json", json.dumps(manifest | {"shape": [6, 6, 4]}).encode(), "record has not the length")
+    broken("manifest.json", json.dumps(manifest | {"count": 7}).encode(), "manifest.json: is damaged .its numbers")
+    broken("manifest.json", json.dumps(manifest | {"shape": [7, 6, 3]}).encode(), "record has not the length")
     with pytest.raises(UserError, match="set: has no labels; make it with --labels"):
         records.PictureSet(out, conditional=True)
     with pytest.raises(UserError, match="no set of pictures"):

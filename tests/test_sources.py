@@ -16,11 +16,11 @@ from PIL import Image
 
 from jaxgan import cli
 from jaxgan import config as cfg
-from jaxgan.data import ArraySource, StreamSource, VariedSource, arrays, own, records
+from jaxgan.data import ArraySource, StreamSource, VariedSource, arrays, making, own
 from jaxgan.data import tfds as sets
 from jaxgan.data.folder import Settings
 from jaxgan.data.source import fetched
-from jaxgan.evaluate import frechet, neighbours
+from jaxgan.evaluate import frechet, neighbours, report
 from jaxgan.run import build, directory, training
 from jaxgan.support import images
 from jaxgan.support.errors import UserError
@@ -39,7 +39,7 @@ def kinds(tmp_path_factory):
         path = base / "folder" / str(label) / f"{index:03}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path)
-    records.make(base / "folder", base / "set", Settings(size=8, labels=True), workers=1)
+    making.make(base / "folder", base / "set", Settings(size=8, labels=True), processes=1)
     np.savez(base / "pictures.npz", image=images, label=labels)
     build_tfds(base / "tfds", images, labels)
     return {
@@ -226,25 +226,48 @@ def npz(path, **named):
 
 
 def test_arrays_that_cannot_be_used_are_named(tmp_path):
-    images = np.zeros((5, 4, 4, 3), np.uint8)
+    images = np.zeros((5, 8, 8, 3), np.uint8)
+    floats = images.astype(np.float32)
+    ragged = np.empty(2, object)
+    ragged[:] = [images[0], images[0, :4]]
     path = tmp_path / "a.npz"
+    wanted = r"a.npz: must be uint8 \[M, H, W, C\] or \[M, H, W\], not"
     for named, message in (
         ({"pixels": images}, r"a.npz: has no array named image \(it has pixels"),
-        ({"image": images.astype(np.float32)}, r"image must be uint8 .*, not float32 \(5, 4, 4, 3\)"),
+        ({"image": floats}, wanted + r" float32 \(5, 8, 8, 3\), of 0 to 0; .*: \(images \* 255.0\)"),
+        ({"image": floats - 1}, wanted + r" float32 .*, of -1 to -1; .*: \(\(images \+ 1\) \* 127.5\)"),
+        ({"image": floats + 255}, wanted + r" float32 .*, of 255 to 255; .*: images.round\(\).astype\(np.uint8\)"),
+        ({"image": images.astype(np.int64) + 256}, wanted + " int64 .*, of 256 to 256; bring them to 0 to 255 first"),
+        ({"image": floats * np.nan}, wanted + " float32 .*, of nan to nan; bring them"),
+        ({"image": images[..., 0] > 1}, wanted + r" bool \(5, 8, 8\), of 0 to 0; .*: \(images \* 255.0\)"),
+        ({"image": images[:0]}, wanted + r" uint8 \(0, 8, 8, 3\), which has no pictures"),
+        ({"image": images[:, :0]}, "which has no pictures"),
+        ({"image": images[0, 0]}, wanted + r" uint8 \(8, 3\)"),
+        (
+            {"image": images.transpose(0, 3, 1, 2)},
+            r"not uint8 \(5, 3, 8, 8\); move the channels last: images.transpose\(0, 2, 3, 1\)",
+        ),
+        ({"image": np.zeros((5, 8, 8, 5), np.uint8)}, r"\(5, 8, 8, 5\): pictures have 1, 3 or 4 channels"),
+        ({"image": np.array(["a", "b"])}, wanted + r" <U1 \(2,\)"),
+        ({"image": ragged}, "a.npz: image: holds Python objects, perhaps pictures of several shapes"),
         ({"image": images}, "has no array named label"),
         ({"image": images, "label": np.array([0, 1, -1, 0, 1])}, "label -1 of picture 2 is out of range"),
         ({"image": images, "label": np.array([0, 1, 999, 0, 1])}, "label 999 of picture 2 is out of range"),
         ({"image": images, "label": np.zeros(4, int)}, r"label must have the shape \(5,\)"),
         ({"image": images, "label": np.zeros(5)}, "label must be integers, not float64"),
+        ({"image": images, "label": np.array(list("abcde"))}, "label must be integers, not <U1"),
+        ({"image": images, "label": np.array([None] * 5)}, "a.npz: label: holds Python objects"),
     ):
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(UserError, match=message) as error:
             arrays.load_npz(npz(path, **named), conditional=True)
+        assert "\n" not in str(error.value)
+    np.savez(path, image=images)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match=r"a.npz: cannot be read as .npz"):
         arrays.load_npz(path, conditional=False)
     np.savez(path, x_train=images[..., 0], y_train=np.arange(5, dtype=np.uint8) % 2)
     found, labels, _ = arrays.load_npz(path, conditional=True)
-    assert found.shape == (5, 4, 4, 1)
+    assert found.shape == (5, 8, 8, 1)
     assert labels is not None
     assert labels.dtype == np.int32
 
@@ -263,8 +286,16 @@ def test_anything_with_a_length_and_items_is_a_data_set():
         arrays.Items(odd).read(np.arange(21))
     with pytest.raises(UserError, match="item 1: label 1 is out of range, 0 to 0"):
         arrays.Items(items, classes=1).read(np.arange(4))
-    with pytest.raises(UserError, match="item 0: must be a picture, uint8"):
+    with pytest.raises(UserError, match="item 0: must be uint8"):
         arrays.Items([np.zeros((4, 4))])
+    with pytest.raises(
+        UserError, match=r"item 0: must be uint8 .*; move the channels last: images.transpose\(1, 2, 0\)"
+    ):
+        arrays.Items([np.zeros((3, 8, 8), np.uint8)])
+    with pytest.raises(UserError, match="item 0: is no picture"):
+        arrays.Items([{"image": [[1, 2], [3]]}])
+    with pytest.raises(UserError, match="item 0: label 'cat' must be an integer, 0 to 1"):
+        arrays.Items([(items[0][0], "cat")], classes=2).read(np.array([0]))
     with pytest.raises(UserError, match="no items"):
         arrays.Items([])
 
@@ -359,6 +390,25 @@ def test_evaluate_a_run(kinds, tmp_path, capsys):
     assert "step 12, 40 samples, as many real pictures" in shown
     assert "Frechet distance" in shown
     assert "times as far from real pictures" in shown
+
+
+def test_evaluate_refuses_other_data_and_too_few(tmp_path):
+    random = np.random.default_rng(0)
+    for count in (3, 4):
+        data, run = tmp_path / f"{count}.npz", tmp_path / f"run{count}"
+        npz(data, image=random.integers(0, 256, (count, 8, 8, 3), np.uint8))
+        config = dataclasses.replace(config_of({"data": str(data)}), batch_size=2, steps=1)
+        training.train(config, run, quiet=True)
+        if count == 3:
+            with pytest.raises(UserError, match=r"3.npz: has 3 pictures; 4 are needed"):
+                report.judge(run, directory.read(run), 5000, 0)
+        else:
+            assert report.judge(run, directory.read(run), 5000, 0).count == 2
+    npz(data, image=np.zeros((4, 8, 8, 3), np.uint8))
+    before = (run / "data.json").read_bytes()
+    with pytest.raises(UserError, match=r"run4: was trained on other data: identity \(.*; bring those back"):
+        report.judge(run, directory.read(run), 5000, 0)
+    assert (run / "data.json").read_bytes() == before
 
 
 def test_a_set_in_the_cache_is_made_once(kinds, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """`jaxgan data make` and `jaxgan data show`."""
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -31,11 +32,14 @@ class Make:
         from rich.console import Console
 
         from jaxgan.data import own
+        from jaxgan.data.records import printable
 
         out = self.out or Path(f"{self.folder.resolve().name}_{self.settings.size}")
-        own.make_shown(self.folder, out, self.settings, Console(quiet=self.quiet, highlight=False))
+        console = Console(quiet=self.quiet, highlight=False, markup=False)
+        own.make_shown(self.folder, out, self.settings, console, verify=True)
         if not self.quiet:
-            print(f"{out}: train on it with: jaxgan train own_images --data {out} --size {self.settings.size}")
+            train = shlex.join(["jaxgan", "train", "own_images", "--data", str(out), "--size", str(self.settings.size)])
+            print(f"{printable(out)}: train on it with: {printable(train)}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,7 +30,7 @@ class Evaluate:
         if self.count < 2:
             raise UserError(f"--count must be at least 2, not {self.count}")
         trained = read(self.run, self.best)
-        found = judge(trained, self.count, self.seed)
+        found = judge(self.run, trained, self.count, self.seed)
         print(f"step {int(trained.state.step)}, {found.count} samples, as many real pictures")
         floor = f"of one half of the data to the other {found.floor:.2f}"
         print(f"Frechet distance (VGG16's relu5_3): {found.distance:.2f}; {floor}")

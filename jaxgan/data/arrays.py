@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import operator
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from jaxgan.support.errors import UserError
+
+_CHANNELS = (1, 3, 4)
 
 
 class Items:
@@ -63,6 +66,7 @@ def load_npz(path: Path, conditional: bool) -> tuple[np.ndarray, np.ndarray | No
     Raises:
         UserError: names the file, and the array that is missing or of the wrong kind.
     """
+    where = str(path)
     try:
         data = path.read_bytes()
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
@@ -73,24 +77,71 @@ def load_npz(path: Path, conditional: bool) -> tuple[np.ndarray, np.ndarray | No
             ):
                 name = next((name for name in names if name in arrays), None)
                 if name is not None and (kind == "image" or conditional):
+                    where = f"{path}: {name}"
                     found[kind] = arrays[name]
             named = ", ".join(arrays)
         identity = hashlib.sha256(data).hexdigest()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        if "allow_pickle" in str(error):
+            raise UserError(
+                f"{where}: holds Python objects, perhaps pictures of several shapes; give uint8 [M, H, W, C], or files"
+            ) from None
         raise UserError(f"{path}: cannot be read as .npz: {str(error).splitlines()[0]}") from None
     if "image" not in found:
         raise UserError(f"{path}: has no array named image (it has {named})")
-    images = found["image"]
-    if images.dtype != np.uint8 or images.ndim not in (3, 4):
-        raise UserError(f"{path}: image must be uint8 [M, H, W, C] or [M, H, W], not {images.dtype} {images.shape}")
-    images = images if images.ndim == 4 else images[..., None]
+    images = check_images(found["image"], str(path), "M, H, W")
     if not conditional:
         return images, None, identity
     if "label" not in found:
         raise UserError(f"{path}: has no array named label (it has {named}); leave out --conditional, or add it")
     return images, check_labels(found["label"], len(images), str(path)), identity
+
+
+def check_images(images: np.ndarray, where: str, axes: str) -> np.ndarray:
+    """Checks pictures, or one, and gives them an axis of channels where they have none.
+
+    Args:
+        images: uint8 [M, H, W, C] or [M, H, W], or without M.
+        where: what a message begins with.
+        axes: the axes but the channels: "M, H, W" or "H, W".
+
+    Raises:
+        UserError: says what is wanted, what was found, and what to do.
+    """
+    rank = axes.count(",") + 1
+    found = f"{where}: must be uint8 [{axes}, C] or [{axes}], not {images.dtype} {images.shape}"
+    if not images.size:
+        raise UserError(f"{found}, which has no pictures")
+    if images.dtype != np.uint8:
+        raise UserError(f"{found}{_to_uint8(images)}")
+    if images.ndim == rank:
+        return images[..., None]
+    if images.ndim != rank + 1:
+        raise UserError(found)
+    if images.shape[-1] not in _CHANNELS and images.shape[rank - 2] in _CHANNELS:
+        moved = (*range(rank - 2), rank - 1, rank, rank - 2)
+        raise UserError(f"{found}; move the channels last: images.transpose{moved}")
+    if images.shape[-1] not in _CHANNELS:
+        raise UserError(f"{found}: pictures have 1, 3 or 4 channels; take some: images[..., :3]")
+    return images
+
+
+def _to_uint8(images: np.ndarray) -> str:
+    """How to bring numbers to uint8, by the range that they have."""
+    if not np.issubdtype(images.dtype, np.number) and images.dtype != np.bool_:
+        return ""
+    low, high = images.min(), images.max()
+    if low >= 0 and 1 < high <= 255:
+        change = "images.round().astype(np.uint8)"
+    elif low >= 0 and high <= 1:
+        change = "(images * 255.0).round().astype(np.uint8)"
+    elif low >= -1 and high <= 1:
+        change = "((images + 1) * 127.5).round().astype(np.uint8)"
+    else:
+        return f", of {low:g} to {high:g}; bring them to 0 to 255 first"
+    return f", of {low:g} to {high:g}; bring them to 0 to 255: {change}"
 
 
 def check_labels(labels: np.ndarray, count: int, where: str) -> np.ndarray:
@@ -113,16 +164,21 @@ def _picture(item: Any, where: str) -> np.ndarray:
         item = item.get("image")
     elif isinstance(item, tuple | list):
         item = item[0]
-    image = np.asarray(item)
-    if image.dtype != np.uint8 or image.ndim not in (2, 3):
-        raise UserError(f"{where}: must be a picture, uint8 [H, W, C] or [H, W], not {image.dtype} {image.shape}")
-    return image if image.ndim == 3 else image[..., None]
+    try:
+        image = np.asarray(item)
+    except ValueError:  # Nested lists of several lengths.
+        raise UserError(f"{where}: is no picture; uint8 [H, W, C] or [H, W] is needed") from None
+    return check_images(image, where, "H, W")
 
 
 def _label(item: Any, index: int, classes: int) -> int:
     label = item.get("label") if isinstance(item, dict) else item[1] if isinstance(item, tuple | list) else None
     if label is None:
         raise UserError(f"item {index}: has no label")
-    if not 0 <= int(label) < classes:
-        raise UserError(f"item {index}: label {int(label)} is out of range, 0 to {classes - 1}")
-    return int(label)
+    try:
+        number = operator.index(label)
+    except TypeError:
+        raise UserError(f"item {index}: label {label!r} must be an integer, 0 to {classes - 1}") from None
+    if not 0 <= number < classes:
+        raise UserError(f"item {index}: label {number} is out of range, 0 to {classes - 1}")
+    return number

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterator
+import warnings
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,6 +16,13 @@ from jaxgan.support.errors import UserError
 
 MODES = {"rgb": "RGB", "grey": "L", "rgba": "RGBA"}
 """Pillow's modes of 8 bits: a letter a channel."""
+_OWN = (
+    {"config.json", ".lock"},
+    {"config.json", "checkpoints"},
+    {"table.md", "sweep.png"},
+    {"manifest.json", "files.txt"},
+)
+"""What is in every directory of a run (the first two), of a sweep, of a set."""
 
 
 @pydantic.with_config(pydantic.ConfigDict(extra="forbid"))
@@ -61,30 +68,62 @@ def check_settings(settings: Settings) -> Settings:
     return settings
 
 
-def listing(folder: Path) -> list[str]:
-    """All files in a folder and its sub-folders, as paths from it, sorted; hidden ones are left out.
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """What a folder holds.
+
+    Attributes:
+        files: paths from the folder, sorted.
+        unreadable: sub-folders that cannot be read, and why.
+        left_out: number of directories left out: hidden ones, and those of runs, sweeps and sets.
+    """
+
+    files: list[str]
+    unreadable: dict[str, str]
+    left_out: int
+
+
+def listing(folder: Path) -> Listing:
+    """All files in a folder and its sub-folders; links are not followed to folders.
+
+    Hidden files and directories are left out, and so are directories that jaxgan has made, or a run that lies in the
+    folder would be trained on its own samples.
 
     Raises:
         UserError: it is no folder, or cannot be read.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
+    files, unreadable, left_out = [], {}, 0
+    inner = [""]
+    while inner:
+        directory = inner.pop()
+        try:
+            with os.scandir(folder / directory) as entries:
+                found = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+        except OSError as error:
+            if not directory:
+                raise UserError(f"{folder}: cannot be read: {error.strerror}") from None
+            unreadable[directory] = f"cannot be read: {error.strerror}"
+            continue
+        if directory and any(marks <= found.keys() for marks in _OWN):
+            left_out += 1
+            continue
+        for name, is_directory in found.items():
+            path = f"{directory}/{name}" if directory else name
+            if name.startswith(".") or name == "__MACOSX":
+                left_out += is_directory
+            elif is_directory:
+                inner.append(path)
+            else:
+                files.append(path)
+    return Listing(sorted(files), unreadable, left_out)
 
-    def walk(inner: str) -> Iterator[str]:
-        with os.scandir(folder / inner) as entries:
-            for entry in entries:
-                if entry.name.startswith(".") or entry.name == "__MACOSX":
-                    continue
-                path = f"{inner}/{entry.name}" if inner else entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    yield from walk(path)
-                else:
-                    yield path
 
-    try:
-        return sorted(walk(""))
-    except OSError as error:
-        raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from error
+def said(left_out: int) -> str:
+    """The directories left out, as the end of a sentence."""
+    what = "1 directory is" if left_out == 1 else f"{left_out:,} directories are"
+    return f"; {what} left out, being hidden or of runs, sweeps or sets" if left_out else ""
 
 
 def classes(files: list[str]) -> list[str]:
@@ -101,13 +140,25 @@ def convert(folder: Path, file: str, settings: Settings) -> np.ndarray:
     Raises:
         Skipped: it is no picture, is broken, or a filter leaves it out.
     """
+    try:
+        with warnings.catch_warnings():  # What a picture is taken for must not depend on the user's filters.
+            warnings.simplefilter("ignore")
+            return _convert(folder, file, settings)
+    except Skipped:
+        raise
+    except UserError as error:
+        raise Skipped(str(error).removeprefix(f"{folder / file}: ")) from None
+    except MemoryError:
+        raise Skipped("is too large for the memory that there is") from None
+    except Exception as error:  # Pillow raises anything when a picture is odd.
+        raise Skipped(f"cannot be converted: {error or type(error).__name__}") from None
+
+
+def _convert(folder: Path, file: str, settings: Settings) -> np.ndarray:
     size = settings.size
     if not (folder / file).is_file():
         raise Skipped("is no file (a link that leads nowhere, or to a folder?)")
-    try:
-        image = pictures.open_picture(folder / file, least=2 * size)
-    except UserError as error:
-        raise Skipped(str(error).removeprefix(f"{folder / file}: ")) from None
+    image = pictures.open_picture(folder / file, least=2 * size)
     with Image.open(folder / file) as header:  # A JPEG may have been decoded at a fraction of its size.
         short, long = sorted(header.size)
     if short < settings.min_side:
@@ -151,5 +202,5 @@ def _background(settings: Settings, mode: str) -> tuple[int, ...] | int:
 
 def _place(file: str) -> tuple[float, float]:
     """Where a random square lies, 0 to 1 along each axis, for ever the same for a name."""
-    drawn = hashlib.sha256(file.encode()).digest()
+    drawn = hashlib.sha256(os.fsencode(file)).digest()
     return drawn[0] / 255, drawn[1] / 255

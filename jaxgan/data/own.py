@@ -4,13 +4,12 @@ import hashlib
 import math
 from pathlib import Path
 
-import filelock
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jaxgan.config import SHIPPED, nearest
-from jaxgan.data import arrays, records
+from jaxgan.data import arrays, making, records
 from jaxgan.data import folder as folders
 from jaxgan.data.source import Pictures
 from jaxgan.data.tfds import PREFIX, TfdsPictures
@@ -68,9 +67,10 @@ def open_pictures(
         pictures = records.PictureSet(path, conditional)
     elif path.is_dir():
         settings = folders.Settings(size=made or (SIZE * 9 // 8 if crop else SIZE), labels=conditional)
-        name = hashlib.sha256(f"{path.resolve()} {settings}".encode()).hexdigest()[:16]
-        out = cache.folder() / "sets" / f"{path.resolve().name}-{name}"
-        make_shown(path, out, settings, Console(highlight=False))
+        whole = Path(records.printable(path.resolve()))
+        name = hashlib.sha256(f"{whole} {settings}".encode()).hexdigest()[:16]
+        out = cache.folder() / "sets" / f"{whole.name}-{name}"
+        make_shown(path, out, settings, Console(highlight=False, markup=False))
         pictures = records.PictureSet(out, conditional)
     else:
         raise UserError(
@@ -86,13 +86,10 @@ def open_pictures(
     return pictures
 
 
-def make_shown(folder: Path, out: Path, settings: folders.Settings, console: Console) -> records.Manifest:
-    """Makes a set as `records.make` does, with a bar, and says what came of it; one process at a time."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(out.with_name(f".{out.name}.lock"))
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written: {error.strerror}") from error
+def make_shown(
+    folder: Path, out: Path, settings: folders.Settings, console: Console, verify: bool = False
+) -> records.Manifest:
+    """Makes a set as `making.make` does, with a bar, and says what came of it."""
     columns = (
         BarColumn(),
         MofNCompleteColumn(),
@@ -101,16 +98,18 @@ def make_shown(folder: Path, out: Path, settings: folders.Settings, console: Con
         TextColumn("left"),
     )
     bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
-    with lock, bar:
+    with bar:
         task = bar.add_task("convert", total=None, text="looking at the folder")
 
         def report(done: int, total: int, skipped: int) -> None:
             bar.update(task, total=total, completed=done, text=f"pictures converted, {skipped} skipped")
 
-        manifest = records.make(folder, out, settings, report)
-    where = f", which {out}/skipped.txt lists with reasons" if manifest.skipped else ""
-    same = f"; {manifest.duplicates} are the same as another ({out}/duplicates.txt)" if manifest.duplicates else ""
-    console.print(
-        f"{folder}: {manifest.count:,} pictures, {manifest.skipped:,} files skipped{where}{same}", soft_wrap=True
+        manifest = making.make(folder, out, settings, report, verify=verify)
+    shown = records.printable(out)
+    where = f", which {shown}/skipped.txt lists with reasons" if manifest.skipped else ""
+    same = f"; {manifest.duplicates} are the same as another ({shown}/duplicates.txt)" if manifest.duplicates else ""
+    said = (
+        f"{manifest.count:,} pictures, {manifest.skipped:,} files skipped{where}{same}{folders.said(manifest.left_out)}"
     )
+    console.print(f"{records.printable(folder)}: {said}", soft_wrap=True)
     return manifest

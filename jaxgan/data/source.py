@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import math
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any, Protocol, Self
 
@@ -21,8 +22,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgan.support.errors import UserError
+
 _AHEAD = 2**26  # Bytes of items to fetch ahead.
 _BLOCK = 2**25  # Bytes at a time when all are looked at.
+_EPOCHS = 2  # Whose order is kept: one that ends while the next begins.
+_ORDERING = threading.Lock()
 
 
 class Source(Protocol):
@@ -117,6 +122,12 @@ class ArraySource:
     identity: str = ""
     least_classes: int = 0
     streams = False
+
+    def __post_init__(self) -> None:
+        if not len(self.images):
+            raise UserError("the data have no examples")
+        if self.labels is not None and len(self.labels) != len(self.images):
+            raise UserError(f"the data have {len(self.images)} examples, but {len(self.labels)} labels")
 
     @property
     def resident(self) -> dict[str, np.ndarray]:
@@ -339,6 +350,19 @@ def _ranges(count: int, size: int) -> list[tuple[int, int]]:
     return [(begin, min(begin + block, count)) for begin in range(0, count, block)]
 
 
-@functools.lru_cache(maxsize=64)  # Those of a whole sweep.
 def _permutation(seed: int, epoch: int, count: int) -> np.ndarray:
-    return np.random.Generator(np.random.Philox([seed, epoch])).permutation(count)
+    """The order of an epoch, made once however many threads ask for it."""
+    with _ORDERING:
+        kept = _kept(seed, count)
+        if epoch not in kept:
+            if len(kept) == _EPOCHS:
+                del kept[max(kept, key=lambda other: abs(other - epoch))]
+            numbers = np.arange(count, dtype=np.int32 if count <= 2**31 else np.int64)
+            kept[epoch] = np.random.Generator(np.random.Philox([seed, epoch])).permutation(numbers)
+        return kept[epoch]
+
+
+@functools.lru_cache(maxsize=256)  # Those of a whole sweep.
+def _kept(seed: int, count: int) -> dict[int, np.ndarray]:
+    """The orders of the epochs in use, by epoch."""
+    return {}

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -10,7 +11,7 @@ from jaxgan.data import Source
 from jaxgan.evaluate import frechet, neighbours
 from jaxgan.latent import sampling
 from jaxgan.run import build
-from jaxgan.run.directory import Trained
+from jaxgan.run.directory import Trained, changed_data
 from jaxgan.support import images
 from jaxgan.support.errors import UserError
 from jaxgan.train_step import latents
@@ -33,20 +34,27 @@ class Judgement:
     nearest: neighbours.Nearest | None
 
 
-def judge(trained: Trained, count: int, seed: int) -> Judgement:
+def judge(run: Path, trained: Trained, count: int, seed: int) -> Judgement:
     """Measures a run.
 
     Args:
-        trained: the run.
+        run: its directory.
+        trained: what it has come to.
         count: samples, and real pictures; half of the data at the most.
         seed: of the latents, and of which real pictures are taken.
 
     Raises:
-        UserError: the data are not pictures, or cannot be found.
+        UserError: the data are not pictures, cannot be found, are not those of the run, or are too few.
     """
     source = build.source(trained.config)
     if not source.count or len(trained.shape) != 3:
         raise UserError(f"{trained.config.data}: has no pictures to compare with; see `jaxgan modes`")
+    if changed := changed_data(run, source):
+        raise UserError(f"{run}: was trained on other data: {', '.join(changed)}; bring those back")
+    if source.count < 4:
+        raise UserError(
+            f"{trained.config.data}: has {source.count} pictures; 4 are needed, for the variance of both halves"
+        )
     count = min(count, source.count // 2)
     chosen = np.random.default_rng(seed).permutation(source.count)[: 2 * count]
     real = _features(source, np.sort(chosen))[np.argsort(np.argsort(chosen))]  # Read once, then as they were chosen.

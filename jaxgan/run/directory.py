@@ -78,18 +78,26 @@ def check_data(run: Path, source: Source) -> None:
     Raises:
         UserError: the data are not those that the run began with.
     """
-    path = run / "data.json"
-    found = {"shape": list(source.shape), "classes": source.classes, "identity": source.identity}
-    before = _read_data(path) if path.is_file() else found
-    if before["identity"] is None:  # Of a generator that was trained elsewhere, on what is not known.
-        before = before | {"identity": source.identity}
-    if before != found:
-        changed = [f"{name} ({before[name]}, now {value})" for name, value in found.items() if before[name] != value]
+    if changed := changed_data(run, source):
         raise UserError(
             f"{run}: began with other data: {', '.join(changed)}; bring those back, choose another --out, or delete it"
         )
     if parallel.is_first():
-        write_atomically(path, json.dumps(found, indent=2) + "\n")
+        write_atomically(run / "data.json", json.dumps(_facts(source), indent=2) + "\n")
+
+
+def changed_data(run: Path, source: Source) -> list[str]:
+    """In what the data are not those that a run began with, as (before, now); nothing where that is not known."""
+    path = run / "data.json"
+    found = _facts(source)
+    before = _read_data(path) if path.is_file() else found
+    if before["identity"] is None:  # Of a generator that was trained elsewhere, on what is not known.
+        before = before | {"identity": source.identity}
+    return [f"{name} ({before[name]}, now {value})" for name, value in found.items() if before[name] != value]
+
+
+def _facts(source: Source) -> dict[str, Any]:
+    return {"shape": list(source.shape), "classes": source.classes, "identity": source.identity}
 
 
 def _read_data(path: Path) -> dict[str, Any]:

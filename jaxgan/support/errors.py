@@ -15,3 +15,9 @@ class UserError(JaxganError):
 
 class NonFiniteError(JaxganError):
     """Training produced a NaN or an infinity."""
+
+
+class StoppedError(JaxganError):
+    """A signal stopped work that the same command takes up again."""
+
+    exit_code = 75  # EX_TEMPFAIL
