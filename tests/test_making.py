@@ -306,6 +306,10 @@ def test_jaxgans_own_directories_and_hidden_ones_are_left_out(photos, tmp_path, 
     found = folders.listing(photos)
     assert len(found.files) == 21
     assert found.left_out == 5
+    with pytest.raises(
+        UserError, match="a: is a run, a sweep or a set of jaxgan, where a folder of pictures is needed"
+    ):
+        folders.listing(photos / "runs" / "a")
     own.open_pictures(str(photos), 6)
     shown = capsys.readouterr().out
     assert "20 pictures, 1 files skipped" in shown, "config.json is no picture"

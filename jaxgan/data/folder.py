@@ -90,7 +90,7 @@ def listing(folder: Path) -> Listing:
     folder would be trained on its own samples.
 
     Raises:
-        UserError: it is no folder, or cannot be read.
+        UserError: it is no folder of pictures, or cannot be read.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
@@ -106,7 +106,9 @@ def listing(folder: Path) -> Listing:
                 raise UserError(f"{folder}: cannot be read: {error.strerror}") from None
             unreadable[directory] = f"cannot be read: {error.strerror}"
             continue
-        if directory and any(marks <= found.keys() for marks in _OWN):
+        if any(marks <= found.keys() for marks in _OWN):
+            if not directory:
+                raise UserError(f"{folder}: is a run, a sweep or a set of jaxgan, where a folder of pictures is needed")
             left_out += 1
             continue
         for name, is_directory in found.items():

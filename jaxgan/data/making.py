@@ -304,8 +304,9 @@ def _begin(out: Path, plan: dict[str, Any]) -> Path:
 def _read_plan(directory: Path) -> dict[str, Any] | None:
     """A making's plan; None where there is none, or something else of that name."""
     found = _read_json(directory / "plan.json")
-    known = found and found.keys() == {"version", "source", "settings", "listing"}
-    return found if known and isinstance(found["settings"], dict) else None
+    if found is None or found.keys() != {"version", "source", "settings", "listing"}:
+        return None
+    return found if isinstance(found["settings"], dict) else None
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ _PROGRAM = "import sys; sys.path[:] = {path!r}; from jaxgan.data import workers;
 
 def results(
     convert: Callable[..., dict[str, Any]], jobs: Sequence[Job], count: int
-) -> Iterator[tuple[int, dict[str, Any]]]:
+) -> Generator[tuple[int, dict[str, Any]], None, None]:
     """Does jobs in so many processes, in this one if one is enough; yields the number and the result of each when done.
 
     Args:
@@ -39,7 +39,7 @@ def results(
         JaxganError: one failed, or a process died.
     """
     count = min(count, len(jobs))
-    if count < 2:
+    if count < 2 or not sys.executable:  # The latter where Python is part of another program.
         for index, job in enumerate(jobs):
             yield index, convert(*job)
         return
@@ -121,8 +121,8 @@ def serve() -> None:
     while True:
         job = json.loads(jobs.get())
         try:
-            paths = [Path(job[name]) for name in ("folder", "path", "report")]
-            found = making.convert_part(*paths, job["files"], folders.Settings(**job["settings"]))
+            folder, path, report = (Path(job[name]) for name in ("folder", "path", "report"))
+            found = making.convert_part(folder, path, report, job["files"], folders.Settings(**job["settings"]))
         except JaxganError as error:
             found = {"error": str(error)}
         answers.write(json.dumps(found) + "\n")
