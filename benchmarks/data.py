@@ -31,7 +31,7 @@ from jaxgan.data import ArraySource, Source, StreamSource, making, records
 from jaxgan.data.folder import Settings
 from jaxgan.data.mnist import load_mnist
 from jaxgan.data.source import fetched
-from jaxgan.run import build, directory, parallel, training
+from jaxgan.run import build, parallel, training
 
 
 def photographs(folder: Path, count: int) -> None:
@@ -92,9 +92,10 @@ def write_set(path: Path, images: Any, shape: tuple[int, int, int], count: int) 
 def timed(config: cfg.Config, source: Source, count: int) -> Any:
     """A function that runs a dispatch of `count` steps as `jaxgan train` does, and returns seconds a step."""
     place = parallel.place(devices=jax.devices()[:1])
-    game = build.game(config, source.shape, source.classes)
+    experiment = build.experiment(config, source.shape, source.classes)
+    game = experiment.stages[0].game
     key = parallel.key(place, 0)
-    state = [directory.initial_state(config, game, source, place)]
+    state = [experiment.initial_state(experiment.stages[0], place)]
     compiled = training.compile_steps(place, game, source, state[0], key, "fast")
     resident = parallel.put_everywhere(place, source.resident)
     room = training.capacity(source)

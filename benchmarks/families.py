@@ -24,7 +24,7 @@ from jaxgan import config as cfg
 from jaxgan.evaluate import frechet
 from jaxgan.evaluate.report import judge
 from jaxgan.latent import sampling
-from jaxgan.run import build, checkpoint, directory, growth, parallel, training
+from jaxgan.run import checkpoint, directory, parallel, training
 from jaxgan.support import images
 
 FAMILIES = ("own_images", "biggan_32", "progressive_32", "msg_32", "stylegan2_32", "r3gan_32")
@@ -69,11 +69,9 @@ def train(name: str, folder: Path, run: Path, budget: float) -> None:
 def at_step(run: Path, step: int) -> directory.Trained:
     """A run as it was at a step."""
     newest = directory.read(run)
-    game = build.game(newest.config, newest.shape, newest.classes, stage=growth.stage_of(newest.config, step))
-    place = parallel.place(devices=jax.local_devices()[:1])
-    abstract = directory.abstract_state(newest.config, game, newest.shape, newest.classes, place)
-    state = checkpoint.restore_step(run, newest.config, abstract, step)
-    return directory.Trained(newest.config, game, state, newest.shape, newest.classes, [])
+    plan, place = newest.experiment, parallel.place(devices=jax.local_devices()[:1])
+    state = checkpoint.restore_step(run, plan, plan.abstract_state(plan.stage_of(step), place), step)
+    return directory.Trained(plan, state, [])
 
 
 def main() -> None:
@@ -103,7 +101,9 @@ def main() -> None:
     for name in options.only:
         trained = directory.read(options.out / name)
         step = int(trained.state.step)
-        end, early = judge(trained, 5000, 1), judge(at_step(options.out / name, common), 5000, 1)
+        end, early = (
+            judge(options.out / name, state, 5000, 1) for state in (trained, at_step(options.out / name, common))
+        )
         rate = step / seconds[name]
         print(
             f"{name:16} {step:6} {rate:8.2f} {end.distance:11.1f} {early.distance:13.1f}   {end.floor:.1f}", flush=True

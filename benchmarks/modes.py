@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from jaxgan import config as cfg
-from jaxgan.evaluate import modes
+from jaxgan.data.mixture import MIXTURES
 from jaxgan.run import metrics
 from jaxgan.run.sweep import members, sweep
 
@@ -75,7 +75,7 @@ def main() -> None:
             since = time.perf_counter()
             found = [own[-1] for own in looks(config, options.seeds, options.out / data / name.split()[0])]
             seconds = (time.perf_counter() - since) / options.seeds
-            of = len(modes.ideal(config))
+            of = len(MIXTURES[data].centres)
             reached = np.array([of * line["modes/share"] for line in found])
             quality = 100 * np.array([line["modes/high_quality"] for line in found])
             kl = np.array([line["modes/kl"] for line in found])

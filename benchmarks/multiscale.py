@@ -35,7 +35,7 @@ def measures(run: Path) -> tuple[float, float, float]:
     latent = train_step.latents(jax.random.key(1), SAMPLES, trained.game.latent_size)
     shares = classifier.probabilities(sampling.pictures(trained.game, trained.state.ema, latent))
     rarest = np.bincount(shares.argmax(axis=1), minlength=10).min() / SAMPLES
-    return 100 * (shares.max(axis=1) > 0.9).mean(), 100 * rarest, judge(trained, SAMPLES, 1).distance
+    return 100 * (shares.max(axis=1) > 0.9).mean(), 100 * rarest, judge(run, trained, SAMPLES, 1).distance
 
 
 def main() -> None:

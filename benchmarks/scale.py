@@ -29,15 +29,16 @@ import step_time
 
 from jaxgan import config as cfg
 from jaxgan.data import ArraySource
-from jaxgan.run import build, directory, parallel, training
+from jaxgan.run import build, parallel, training
 
 ROUNDS, STEPS = 5, 250
 
 
 def placed(config: cfg.Config, source: Any, placement: parallel.Placement) -> Any:
     """A function that runs STEPS steps and waits for them."""
-    game = build.game(config, source.shape, source.classes, placement.axis)
-    state = [directory.initial_state(config, game, source, placement)]
+    plan = build.experiment(config, source.shape, source.classes, placement.axis)
+    game = plan.stages[0].game
+    state = [plan.initial_state(plan.stages[0], placement)]
     key = parallel.key(placement, 0)
     compiled = training.compile_steps(placement, game, source, state[0], key)
     resident = parallel.put_everywhere(placement, source.resident)
@@ -137,8 +138,8 @@ def all_reduces(config: cfg.Config, shape: tuple[int, int, int], kind: parallel.
     """All-reduces of a step as compiled for 8 devices: how many, and their bytes together."""
     source = ArraySource(np.zeros((config.batch_size, *shape), np.uint8), None, config.batch_size, 0)
     placement = parallel.place(kind)
-    game = build.game(config, shape, 0, placement.axis)
-    state = directory.abstract_state(config, game, source.shape, source.classes, placement)
+    plan = build.experiment(config, shape, 0, placement.axis)
+    game, state = plan.stages[0].game, plan.abstract_state(plan.stages[0], placement)
     # The step stands in the loop's body, once.
     compiled: Any = training.compile_steps(placement, game, source, state, parallel.key(placement, 0))
     count, size = 0, 0

@@ -22,7 +22,6 @@ from jaxgan import config as cfg
 from jaxgan import train_step
 from jaxgan.data import ArraySource
 from jaxgan.run import build, parallel, training
-from jaxgan.run.directory import initial_state
 
 ROUNDS = 4
 CASES = {
@@ -51,10 +50,11 @@ def jax_runs(config: cfg.Config, shape: tuple[int, int, int], steps: int) -> tup
     """Returns seconds to compile, and functions that run steps: in the loop, and alone."""
     images = np.random.default_rng(0).integers(0, 256, (1000, *shape), np.uint8)
     source = ArraySource(images, None, config.batch_size, 0)
-    game = build.game(config, shape, 0)
+    plan = build.experiment(config, shape, 0)
+    game = plan.stages[0].game
     key = jax.random.key(0)
     placement = parallel.place()
-    state = initial_state(config, game, source, placement)
+    state = plan.initial_state(plan.stages[0], placement)
     since = time.perf_counter()
     compiled = training.compile_steps(placement, game, source, state, key, "fast")
     compile_seconds = time.perf_counter() - since

@@ -26,7 +26,6 @@ from jaxgan import config as cfg
 from jaxgan.data import ArraySource
 from jaxgan.models import conv, stylegan2
 from jaxgan.run import build, parallel, training
-from jaxgan.run.directory import initial_state
 
 SHAPE = (64, 64, 3)
 MODULATED = (16, 32, 32, 128)
@@ -37,10 +36,11 @@ def jax_run(config: cfg.Config, steps: int) -> tuple[float, float, Run]:
     """Returns seconds to compile, FLOPs of a step in which all penalties are due, and what runs steps in the loop."""
     images = np.random.default_rng(0).integers(0, 256, (1000, *SHAPE), np.uint8)
     source = ArraySource(images, None, config.batch_size, 0)
-    game = build.game(config, SHAPE, 0)
+    plan = build.experiment(config, SHAPE, 0)
+    game = plan.stages[0].game
     key = jax.random.key(0)
     placement = parallel.place()
-    carried = [initial_state(config, game, source, placement)]
+    carried = [plan.initial_state(plan.stages[0], placement)]
     since = time.perf_counter()
     compiled: Any = training.compile_steps(placement, game, source, carried[0], key, "fast")
     seconds = time.perf_counter() - since

@@ -18,21 +18,26 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgan import config as cfg
-from jaxgan.run import build, directory, parallel, training
+from jaxgan.run import build, parallel, training
 from jaxgan.run.sweep import Program, members
 
 
 def together(config: cfg.Config, seeds: int, steps: int) -> tuple[Callable[[], None], float]:
     """Steps of all seeds in one program, and the seconds it took to compile."""
     since = time.perf_counter()
-    program = Program(members(config, seeds, {}, Path("unused")), build.source(config))
-    state = [jax.block_until_ready(program.run(program.initial(), 0, 1, "quick")[0])]
+    source = build.source(config)
+    everyone = members(config, seeds, {}, Path("unused"))
+    plans = [build.experiment(member.config, source.shape, source.classes) for member in everyone]
+    program, stage = Program(plans, source), plans[0].stages[0]
+    state = [program.initial()]
+    compiled = program.compiled(stage, "quick", state[0], lambda seconds: None)
     seconds = time.perf_counter() - since
 
     def run() -> None:
         for begin in range(0, steps, training.CAPACITY):
             count = min(training.CAPACITY, steps - begin)
-            state[0], collected = program.run(state[0], begin, count, "quick")
+            items = program.put([training.gather_items(own, begin, count) for own in program.sources(stage)])
+            state[0], collected = compiled(state[0], items, program.put_count(count))
             jax.device_get(collected)
 
     return run, seconds
@@ -43,9 +48,10 @@ def alone(config: cfg.Config, steps: int) -> tuple[Callable[[], None], float]:
     since = time.perf_counter()
     place = parallel.place(devices=jax.devices()[:1])
     source = build.source(config)
-    game = build.game(config, source.shape, source.classes)
+    plan = build.experiment(config, source.shape, source.classes)
+    game = plan.stages[0].game
     key = parallel.key(place, config.seed)
-    state = [directory.initial_state(config, game, source, place)]
+    state = [plan.initial_state(plan.stages[0], place)]
     compiled = training.compile_steps(place, game, source, state[0], key, "fast")
     resident = parallel.put_everywhere(place, source.resident)
     seconds = time.perf_counter() - since

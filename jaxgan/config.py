@@ -19,8 +19,11 @@ import pydantic
 import tyro
 from pydantic import Field, NonNegativeInt, PositiveInt
 
+from jaxgan.support import files
 from jaxgan.support.errors import UserError
 
+SEEDS = 2**32
+"""How many seeds there are; JAX would wrap larger ones, so that two seeds gave one run."""
 Rate = Annotated[float, Field(ge=0, lt=1)]
 _no_others = pydantic.with_config(pydantic.ConfigDict(extra="forbid"))
 
@@ -377,8 +380,8 @@ class Config:
     runs from before there was a choice."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """What networks compute in; parameters, losses and optimisers are float32."""
-    seed: NonNegativeInt = 0
-    """Of everything random."""
+    seed: Annotated[int, Field(ge=0, lt=SEEDS)] = 0
+    """Of everything random; 0 to 4294967295."""
     steps: PositiveInt = 2000
     """Length of the run; a finished run goes on when this is raised."""
     log_every: PositiveInt = 10
@@ -501,6 +504,32 @@ def _agreeing(config: Config, where: str) -> Config:
     return config
 
 
+def stages(config: Config) -> tuple[Config, ...]:
+    """What a config that grows is at each size, from the smallest on: batch size, learning rates, fading."""
+    if not config.grow:
+        return (config,)
+    count = len(config.grow) + 1
+
+    def rated(player: Any, factor: float) -> Any:
+        return dataclasses.replace(player, learning_rate=factor * player.learning_rate)
+
+    return tuple(
+        dataclasses.replace(
+            config,
+            batch_size=size,
+            generator=rated(config.generator, factor),
+            discriminator=rated(config.discriminator, factor),
+            fade_steps=config.fade_steps if stage else 0,
+        )
+        for stage, size, factor in zip(
+            range(count),
+            config.grow_batch_sizes or (config.batch_size,) * count,
+            config.grow_rates or (1.0,) * count,
+            strict=True,
+        )
+    )
+
+
 def differences(old: Config, new: Config) -> list[str]:
     """The fields in which a config may not follow another, and does not, as "generator.width (64, now 32)".
 
@@ -570,7 +599,7 @@ def load(target: str) -> tuple[str, Config]:
         UserError: there is no such config (with the nearest name), or the file makes none.
     """
     path = Path(target) if target.endswith(".py") else folder() / f"{target}.py"
-    if not path.is_file():
+    if not files.is_file(path):
         raise UserError(
             f"{target}: no such config or run{nearest(target, names())}; `jaxgan configs` lists the configs"
         )

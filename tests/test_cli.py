@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 
@@ -8,7 +9,11 @@ from PIL import Image, ImageSequence
 
 from jaxgan import cli
 from jaxgan import config as cfg
+from jaxgan.cli import sample
+from jaxgan.data import own
 from jaxgan.run import training
+
+LONG = "x" * 300
 
 
 @pytest.fixture(scope="module")
@@ -132,9 +137,66 @@ def test_mistakes_are_one_line_that_says_what_to_do(run, tmp_path, capsys):
         (["sample", run, "--out", tmp_path / "a.tiff"], "a.tiff: unknown ending .tiff; one of .png"),
         (["interpolate", run, "--out", tmp_path / "a.mov"], "a.mov: unknown ending .mov; one of .gif"),
         (["interpolate", run, "--frames", "0"], "--frames must be at least 1, not 0"),
+        (["sample", run, "--truncation", "nan"], "--truncation must be above 0, not nan"),
+        (["sample", run, "--truncation", "inf"], "--truncation must be above 0, not inf"),
+        (["sample", run, "--count", 10**12], "--count must be at most 100000, not 1000000000000"),
+        (["sample", run, "--seed", 2**32], "--seed must be at most 4294967295, not 4294967296"),
+        (["sample", run, "--seed", "-1"], "--seed must be at least 0, not -1"),
+        (["interpolate", run, "--frames", 10**10], "--frames must be at most 100000"),
+        (["interpolate", run, "--frames", "1000", "--count", "1000"], "--count must be at most 100, not 1000"),
+        (["mix", run, "--rows", "1000"], "--rows must be at most 100, not 1000"),
+        (["train", "mnist_fc", "--seed", 2**32], "command line: seed: input should be less than 4294967296"),
+        (["sweep", "ring", "--seed", 2**32 - 2, "--seeds", "3"], "--seeds must be at most 2, not 3"),
+        (["train", "mnist_fc", "--data", "~nouser/x"], "~nouser/x: there is no such user's home directory"),
+        (["train", LONG], f"{LONG}: no such config or run"),
+        (["sample", LONG], f"{LONG}: not a run"),
+        (["train", "ring", "--out", tmp_path / LONG], f"{LONG}: cannot be written: File name too long"),
+        (["train", "ring", "--out", tmp_path / "x[1]"], "x[1]: a path with *, ? or [ cannot hold checkpoints"),
+        (["sample", run, "--count", "1", "--out", tmp_path / f"{LONG}.png"], "cannot be written: File name too long"),
+        (["sample", run, "--count", "1", "--out", run / "config.json" / "x.png"], "cannot be written: File exists"),
+        (["train", "own_images", "--data", tmp_path / LONG], "File name too long"),
+        (["data", "make", tmp_path / LONG, "--size", "32"], "File name too long"),
+        (["data", "show", tmp_path / LONG], "File name too long"),
+        (["style", tmp_path / LONG, tmp_path / LONG], f"{LONG}: "),
+        (["import", tmp_path / LONG], f"{LONG}: "),
         (["show"], "RUN"),
     ]:
         assert message in fails(arguments, capsys)
+
+
+def test_an_unknown_option_is_named_once(capsys):
+    assert fails(["train", "mnist_fc", "--foo", "3"], capsys).count("Unrecognized options") == 1
+
+
+def test_a_sheet_of_many_classes_is_about_square():
+    assert sample._columns(64, 10) == 10
+    assert sample._columns(64, 200) == 8
+    assert sample._columns(200, 200) == 14
+    assert sample._columns(4000, 100) == 100
+    assert sample._columns(1, 0) == 1
+
+
+@pytest.mark.parametrize("size", [1, 3, 31])
+def test_sizes_that_no_network_has_are_refused_before_anything_is_converted(size, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(own, "open_pictures", None)
+    arguments = ["train", "own_images", "--data", tmp_path, "--size", size, "--out", tmp_path / "run"]
+    assert f"size: no image size {size} " in fails(arguments, capsys)
+
+
+def test_attention_needs_a_feature_map_of_its_side(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(own, "open_pictures", None)
+    arguments = ["train", "biggan_32", "--data", tmp_path, "--size", "96", "--out", tmp_path / "run"]
+    assert "generator.attention: no feature map of side 16" in fails(arguments, capsys)
+
+
+def test_files_that_cannot_be_read_are_one_line(run, tmp_path, capsys):
+    for content, message in ((b"\xff\xfe", "is not UTF-8"), (b"{", "not a config"), (b"[]", "not a config")):
+        (tmp_path / "config.json").write_bytes(content)
+        assert message in fails(["sample", tmp_path], capsys)
+    shutil.copy(run / "config.json", tmp_path)
+    for content in (b"\xff", b"{", b"[]", b'{"shape": "abc", "classes": 0, "identity": ""}'):
+        (tmp_path / "data.json").write_bytes(content)
+        assert "data.json: " in fails(["sample", tmp_path], capsys)
 
 
 def test_a_label_for_an_unconditional_run_is_refused(tmp_path, capsys):
@@ -182,4 +244,4 @@ def test_modes_of_a_run_are_counted(tmp_path, capsys):
 
 
 def test_modes_need_data_that_has_known_ones(run, capsys):
-    assert "modes can be counted of ring, grid and stacked_mnist, not of mnist" in fails(["modes", run], capsys)
+    assert "modes can be counted of ring, grid and stacked_mnist, not of its data" in fails(["modes", run], capsys)

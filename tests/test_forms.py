@@ -16,7 +16,7 @@ from rich.console import Console
 
 from jaxgan import cli
 from jaxgan import config as cfg
-from jaxgan.run import directory, sweep, training
+from jaxgan.run import build, directory, sweep, training
 from jaxgan.support.errors import UserError
 from jaxgan.support.progress import compiling
 
@@ -46,10 +46,13 @@ def unbroken(tmp_path_factory):
 
 
 def test_the_form_depends_on_the_config_and_the_platform_alone():
+    def plan(config):
+        return build.experiment(config, (32, 32, 3), 0)
+
     def spans(config, platform="cpu", end=20):
         found, step = [], 0
         while step < min(end, config.steps):
-            form, until = training.form_of(config, platform, step)
+            form, until = plan(config).form(platform, step)
             found.append((form, until))
             step = until
         return found
@@ -64,10 +67,10 @@ def test_the_form_depends_on_the_config_and_the_platform_alone():
     pair = {"generator": cfg.ProgressiveGenerator(), "discriminator": cfg.ProgressiveDiscriminator()}
     growing = with_fields(**pair, grow=(2, 6), steps=20)
     assert spans(growing) == [("quick", 2), ("quick", 6), ("quick", 10), ("fast", 20)]
-    assert training.change_of(growing, "cpu") == 10
-    assert training.change_of(growing, "gpu") == math.inf
+    assert plan(growing).change == 10
+    assert plan(points).change == math.inf
     # Asked at any step in between, it is the same.
-    assert [training.form_of(CONFIG, "cpu", step)[0] for step in range(9)] == ["quick"] * 4 + ["fast"] * 5
+    assert [plan(CONFIG).form("cpu", step)[0] for step in range(9)] == ["quick"] * 4 + ["fast"] * 5
 
 
 @pytest.mark.parametrize("stop", [2, 4, 7])

@@ -60,9 +60,9 @@ def test_a_pyramid_holds_the_means_of_its_finest_pictures(key):
 
 
 def stage_and_state(stage):
-    game: Any = build.game(GROWING, SHAPE, 0, stage=stage)
-    make = jax.jit(lambda: directory.init(growth.at(GROWING, stage), game, SHAPE, 0, 0))
-    return game, make()
+    plan = build.experiment(GROWING, SHAPE, 0)
+    game: Any = plan.stages[stage].game
+    return game, jax.jit(lambda: plan.init(plan.stages[stage], 0))()
 
 
 @pytest.mark.parametrize("stage", [0, 1])
@@ -119,12 +119,14 @@ def test_new_layers_fade_in_step_by_step(key):
 
 
 def test_a_schedule_says_what_each_stage_is():
-    assert [growth.stage(GROWING, step) for step in (0, 1, 2, 5, 6, 8)] == [0, 0, 1, 1, 2, 2]
-    assert [growth.stage_of(GROWING, step) for step in (0, 2, 3, 6, 7)] == [0, 0, 1, 1, 2]
-    assert [growth.end(GROWING, stage) for stage in (0, 1, 2)] == [2, 6, 9]
-    shortened = dataclasses.replace(GROWING, steps=4)
-    assert [growth.end(shortened, stage) for stage in (0, 1, 2)] == [2, 4, 4]
-    stages = [growth.at(GROWING, stage) for stage in (0, 1, 2)]
+    plan = build.experiment(GROWING, SHAPE, 0)
+    assert [plan.stages.index(plan.stage_after(step)) for step in (0, 1, 2, 5, 6, 8)] == [0, 0, 1, 1, 2, 2]
+    assert [plan.stages.index(plan.stage_of(step)) for step in (0, 2, 3, 6, 7)] == [0, 0, 1, 1, 2]
+    assert [plan.form("gpu", step)[1] for step in (0, 2, 6)] == [2, 6, 9]
+    shortened = build.experiment(dataclasses.replace(GROWING, steps=4), SHAPE, 0)
+    assert [shortened.form("gpu", step)[1] for step in (0, 2, 3)] == [2, 4, 4]
+    assert [stage.batch_size for stage in plan.stages] == [8, 6, 4]
+    stages = cfg.stages(GROWING)
     assert [stage.batch_size for stage in stages] == [8, 6, 4]
     assert [stage.generator.learning_rate for stage in stages] == [2e-3, 1e-3, 5e-4]
     assert [stage.fade_steps for stage in stages] == [0, 3, 3]

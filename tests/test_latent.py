@@ -287,7 +287,7 @@ def styled_run(styled, monkeypatch, tmp_path):
     """A directory that reads as a run of styles."""
     game, variables = styled
     state: Any = SimpleNamespace(ema=variables, step=jnp.int32(7))
-    trained = directory.Trained(cfg.Config(), game, state, (SIDE, SIDE, 3), 0, [])
+    trained: Any = SimpleNamespace(game=game, state=state, shape=(SIDE, SIDE, 3), classes=0)
     monkeypatch.setattr(directory, "read", lambda run, best=False: trained)
     return tmp_path
 

@@ -160,7 +160,8 @@ def test_a_sweeps_table_is_of_all_lines(before, tmp_path, capsys):
 
 def recorder(run, **fields):
     config = dataclasses.replace(CONFIG, **fields)
-    return Recorder(run, config, build.source(config), 0)
+    source = build.source(config)
+    return Recorder(run, build.experiment(config, source.shape, source.classes), source, 0)
 
 
 def test_the_animation_is_in_the_order_of_steps_and_of_whole_sheets_alone(tmp_path):

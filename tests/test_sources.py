@@ -400,7 +400,7 @@ def test_evaluate_refuses_other_data_and_too_few(tmp_path):
         config = dataclasses.replace(config_of({"data": str(data)}), batch_size=2, steps=1)
         training.train(config, run, quiet=True)
         if count == 3:
-            with pytest.raises(UserError, match=r"3.npz: has 3 pictures; 4 are needed"):
+            with pytest.raises(UserError, match=r"its data are 3 pictures; 4 are needed"):
                 report.judge(run, directory.read(run), 5000, 0)
         else:
             assert report.judge(run, directory.read(run), 5000, 0).count == 2

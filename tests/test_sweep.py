@@ -155,9 +155,14 @@ def test_members_share_eight_devices():
     """The same numbers, each device with its share of the members."""
     script = (
         "import json, sys, jax; sys.path.insert(0, 'tests'); import test_sweep as t;"
-        "from jaxgan.run import build, sweep; from pathlib import Path; group = sweep.members(t.MLP, 4, {}, Path('x'));"
-        "program = sweep.Program(group, build.source(t.MLP));"
-        "state, _ = program.run(program.initial(), 0, 3, 'quick');"
+        "from jaxgan.run import build, sweep, training; from pathlib import Path;"
+        "group = sweep.members(t.MLP, 4, {}, Path('x'));"
+        "source = build.source(t.MLP);"
+        "plans = [build.experiment(member.config, source.shape, source.classes) for member in group];"
+        "program = sweep.Program(plans, source); state = program.initial(); stage = plans[0].stages[0];"
+        "items = [training.gather_items(own, 0, 3) for own in program.sources(stage)];"
+        "loop = program.compiled(stage, 'quick', state, lambda seconds: None);"
+        "state, _ = loop(state, program.put(items), program.put_count(3));"
         "leaf = jax.tree.leaves(state.generator.params)[0];"
         "print(json.dumps([len(leaf.sharding.device_set), [float(abs(x).sum()) for x in leaf]]))"
     )

@@ -195,11 +195,11 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before(unbroken, tmp_path,
     damage(run / "checkpoints" / "30")
     cli.main(["show", str(run)])
     shown = capsys.readouterr().out
-    assert f"{run}/checkpoints/30 cannot be read (truncated?)" in shown
+    assert f"{run}/checkpoints/30 cannot be read (a file is cut short)" in shown
     assert "step 20 of 30" in shown
     training.train(SMALL, run)
     said = capsys.readouterr().out
-    assert f"{run}/checkpoints/30 cannot be read (truncated?); set aside as 30.unreadable" in said
+    assert f"{run}/checkpoints/30 cannot be read (a file is cut short); set aside as 30.unreadable" in said
     assert "from step 20" in said
     assert outcome(run) == outcome(unbroken)
 
@@ -208,7 +208,7 @@ def test_no_readable_checkpoint_is_one_line(unbroken, tmp_path):
     run = copy(unbroken, tmp_path / "run")
     for step in (20, 30):
         damage(run / "checkpoints" / str(step))
-    with pytest.raises(UserError, match=f"{run}/checkpoints/30, .*20: no checkpoint can be read"):
+    with pytest.raises(UserError, match=f"no checkpoint can be read: {run}/checkpoints/30 .*20 .*; begin anew"):
         training.train(SMALL, run, quiet=True)
 
 
@@ -280,13 +280,13 @@ def test_saved_states_survive_donation(unbroken, key):
     """Orbax writes in the background; the state that was saved is then donated to the next steps."""
     config = directory.read_config(unbroken)
     source = training.build.source(config)
-    game = training.build.game(config, source.shape, source.classes)
+    plan = training.build.experiment(changed(keep_last=100), source.shape, source.classes)
     placement = parallel.place()
-    state = directory.initial_state(config, game, source, placement)
-    compiled = training.compile_steps(placement, game, source, state, key)
+    state = plan.initial_state(plan.stages[0], placement)
+    compiled = training.compile_steps(placement, plan.stages[0].game, source, state, key)
     run = unbroken.parent / "donated"
     expected = {}
-    with checkpoint.open_for_saving(run, changed(keep_last=100)) as saver:
+    with checkpoint.open_for_saving(run, plan) as saver:
         for step in range(10):
             expected[step] = directory.digest(state)
             saver.save(state)
@@ -299,10 +299,10 @@ def test_saved_states_survive_donation(unbroken, key):
 
 
 def test_checkpoints_leave_no_threads_behind(unbroken, tmp_path):
-    config = dataclasses.replace(directory.read_config(unbroken), keep_last=1)
-    state = directory.read(unbroken).state
+    trained = directory.read(unbroken)
+    state, plan = trained.state, dataclasses.replace(trained.experiment, keep_last=1)
     threads = []
-    with checkpoint.open_for_saving(tmp_path, config) as saver:
+    with checkpoint.open_for_saving(tmp_path, plan) as saver:
         for step in range(30):
             saver.save(dataclasses.replace(state, step=jnp.int32(step)))
             threads.append(len(list(Path("/proc/self/task").iterdir())))

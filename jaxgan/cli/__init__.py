@@ -55,6 +55,11 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:  # `jaxgan configs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # Names that are too long, missing permission, a full disk, wherever it is met first.
+        if error.filename is None:
+            raise
+        print(f"jaxgan: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(UserError.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from jaxgan.cli.options import Positional
+from jaxgan.cli.options import Positional, check_range
 from jaxgan.data.folder import Settings
 
 
@@ -29,14 +29,12 @@ class Make:
     """Show nothing."""
 
     def __call__(self) -> None:
-        from rich.console import Console
-
         from jaxgan.data import own
         from jaxgan.data.records import printable
+        from jaxgan.support.console import open_console
 
         out = self.out or Path(f"{self.folder.resolve().name}_{self.settings.size}")
-        console = Console(quiet=self.quiet, highlight=False, markup=False)
-        own.make_shown(self.folder, out, self.settings, console, verify=True)
+        own.make_shown(self.folder, out, self.settings, open_console(self.quiet), verify=True)
         if not self.quiet:
             train = shlex.join(["jaxgan", "train", "own_images", "--data", str(out), "--size", str(self.settings.size)])
             print(f"{printable(out)}: train on it with: {printable(train)}")
@@ -58,10 +56,8 @@ class Show:
 
         from jaxgan.data.records import PictureSet
         from jaxgan.support import images
-        from jaxgan.support.errors import UserError
 
-        if self.count < 1:
-            raise UserError(f"--count must be at least 1, not {self.count}")
+        check_range("count", self.count, 1)
         manifest = PictureSet(self.set).manifest
         pictures = PictureSet(self.set, conditional=bool(manifest.classes))
         height, width, channels = manifest.shape

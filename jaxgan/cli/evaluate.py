@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from jaxgan.cli.options import Positional
+from jaxgan.cli.options import MOST, Positional, check_range, check_seed
 from jaxgan.support.errors import UserError
 
 
@@ -27,8 +27,8 @@ class Evaluate:
         from jaxgan.evaluate.report import judge
         from jaxgan.run.directory import read
 
-        if self.count < 2:
-            raise UserError(f"--count must be at least 2, not {self.count}")
+        check_range("count", self.count, 2, 10 * MOST)
+        check_seed(self.seed)
         trained = read(self.run, self.best)
         found = judge(self.run, trained, self.count, self.seed)
         print(f"step {int(trained.state.step)}, {found.count} samples, as many real pictures")
@@ -57,17 +57,17 @@ class Modes:
 
     def __call__(self) -> None:
         from jaxgan.evaluate import modes
-        from jaxgan.run.directory import read, read_config
+        from jaxgan.run.directory import read
 
-        config = read_config(self.run)
-        if config.data not in ("ring", "grid", "stacked_mnist"):
-            raise UserError(f"{self.run}: modes can be counted of ring, grid and stacked_mnist, not of {config.data}")
-        count = self.count or (modes.STACKED_SAMPLES if config.data == "stacked_mnist" else modes.POINT_SAMPLES)
-        if count < 1:
-            raise UserError(f"--count must be at least 1, not {count}")
+        check_seed(self.seed)
         trained = read(self.run, self.best)
-        found = modes.judge_run(trained.config, trained.game, trained.state.ema, count, self.seed)
+        judge = trained.experiment.judge
+        if judge is None:
+            raise UserError(f"{self.run}: modes can be counted of ring, grid and stacked_mnist, not of its data")
+        count = judge.samples if self.count is None else self.count
+        check_range("count", count, 1, 100 * MOST)
+        found = judge.judge(trained.game, trained.state.ema, count, self.seed)
         print(f"step {int(trained.state.step)}, {count} samples: {found.modes} of {found.of} modes")
         print(f"high quality: {found.high_quality:.1%}")
-        exact = modes.floor(modes.ideal(config), count)
+        exact = modes.floor(judge.ideal(), count)
         print(f"reverse KL: {found.kl:.4f} (an exact sampler, at as many samples: {exact:.4f})")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from jaxgan.cli.options import Positional
+from jaxgan.cli.options import Positional, check_range, check_seed
 from jaxgan.support.errors import NonFiniteError, UserError
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ class Mix:
     """A .png or .jpg file; RUN/mix.png if not given."""
 
     def __call__(self) -> None:
-        _check_least(1, rows=self.rows, columns=self.columns)
+        check_range("rows", self.rows, 1, 100)
+        check_range("columns", self.columns, 1, 100)
+        check_seed(self.seed)
         if self.truncation is not None and not 0 <= self.truncation < float("inf"):
             raise UserError(f"--truncation must be 0 or more, not {self.truncation}")
         import jax
@@ -99,12 +101,13 @@ class Project:
     """Show nothing but the closing line."""
 
     def __call__(self) -> None:
-        _check_least(1, steps=self.steps)
+        check_range("steps", self.steps, 1)
+        check_seed(self.seed)
         import numpy as np
-        from rich.console import Console
 
         from jaxgan.latent import mix
         from jaxgan.support import images
+        from jaxgan.support.console import open_console
 
         out = self.out or self.run / "projection.gif"
         images.check_suffix(out, images.ANIMATIONS)
@@ -112,7 +115,7 @@ class Project:
         if self.plus and not mix.has_styles(trained.game):
             raise UserError(f"--plus: {self.run} has no styles; leave it out, or train a stylegan2 config")
         target = _open(self.image, _shape(trained))
-        found = self._search(trained, label, target, Console(stderr=True, quiet=self.quiet))
+        found = self._search(trained, label, target, open_console(self.quiet, stderr=True))
 
         def beside(picture: np.ndarray) -> np.ndarray:
             return images.grid(np.stack([target, picture]), 2)
@@ -129,24 +132,22 @@ class Project:
         """The projection, with progress: a live bar in a terminal, now and then a line elsewhere."""
         import jax
         import jax.numpy as jnp
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         from jaxgan.evaluate import lpips
         from jaxgan.latent import project
+        from jaxgan.support.progress import Bar
 
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn())
-        with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-            task = bar.add_task("project", total=self.steps, text="compiling")
+        with Bar(console, self.steps, text="compiling") as bar:
 
             def show(done: int, losses: project.History) -> None:
                 last = {name: float(values[-1]) for name, values in losses.items()}
                 if not jnp.isfinite(last["loss"]):
                     raise NonFiniteError(f"iteration {done}: the loss is not finite")
                 text = f"LPIPS {last['lpips']:.4f}  pixels {last['pixels']:.4f}"
-                bar.update(task, completed=done, text=text)
+                bar.move(done, text)
                 tenth = max(self.steps // 10, 1)
-                if not console.is_terminal and done // tenth > (done - len(losses["loss"])) // tenth:
-                    console.print(f"iteration {done}/{self.steps}  {text}", soft_wrap=True)
+                if done // tenth > (done - len(losses["loss"])) // tenth:
+                    bar.line(f"iteration {done}/{self.steps}  {text}")
 
             return project.project(
                 trained.game,
@@ -187,8 +188,9 @@ class Directions:
     """A .png or .jpg file; RUN/directions.png if not given."""
 
     def __call__(self) -> None:
-        _check_least(1, count=self.count)
-        _check_least(2, steps=self.steps)
+        check_range("count", self.count, 1)
+        check_range("steps", self.steps, 2, 100)
+        check_seed(self.seed)
         if not 0 < self.strength < float("inf"):
             raise UserError(f"--strength must be above 0, not {self.strength}")
         import jax
@@ -242,7 +244,7 @@ def _open(path: Path, shape: tuple[int, ...]) -> "np.ndarray":
 
     channels: Any = {1: "grey", 3: "rgb", 4: "rgba"}[shape[-1]]
     if not path.is_file():
-        raise UserError(f"{path}: no such file" if not path.exists() else f"{path}: is a folder, not a picture")
+        raise UserError(f"{path}: is a folder, not a picture" if path.is_dir() else f"{path}: no such file")
     try:
         return folder.convert(path.parent, path.name, folder.Settings(size=shape[0], channels=channels))
     except folder.Skipped as reason:
@@ -253,9 +255,3 @@ def _labels(label: int | None, count: int) -> Any:
     import jax.numpy as jnp
 
     return None if label is None else jnp.full(count, label, jnp.int32)
-
-
-def _check_least(least: int, **values: int) -> None:
-    for name, value in values.items():
-        if value < least:
-            raise UserError(f"--{name} must be at least {least}, not {value}")

@@ -7,6 +7,7 @@ from typing import Any
 
 import tyro
 
+from jaxgan.config import SEEDS
 from jaxgan.support.errors import UserError
 
 Positional = tyro.conf.Positional
@@ -27,5 +28,24 @@ def parse(kind: Any, program: str, arguments: list[str], **keywords: Any) -> Any
     except SystemExit as end:
         if not end.code:
             raise
-    words = re.sub(r"[╭╮╰╯│─]+", " ", box.getvalue().split("For full helptext")[0]).split()
-    raise UserError(f"{' '.join(words)} (see {program} --help)")
+    # Tyro's box repeats its title in its first line.
+    words = re.sub(r"[╭╮╰╯│─]+|-{3,}", " ", box.getvalue().split("For full helptext")[0]).split()
+    said = re.sub(r"^(.+?)\s+(?=\1)", "", " ".join(words))
+    raise UserError(f"{said} (see {program} --help)")
+
+
+MOST = 100_000
+"""Of pictures, rows, seeds: who asks for more has made a mistake, or is better served in parts."""
+
+
+def check_range(name: str, value: int, least: int, most: int = MOST) -> None:
+    """Raises UserError where the number given to --NAME is out of range."""
+    if value < least:
+        raise UserError(f"--{name} must be at least {least}, not {value}")
+    if value > most:
+        raise UserError(f"--{name} must be at most {most}, not {value}")
+
+
+def check_seed(seed: int) -> None:
+    """Raises UserError for a seed that JAX would wrap."""
+    check_range("seed", seed, 0, SEEDS - 1)

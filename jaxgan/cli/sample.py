@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from jaxgan.cli.options import Positional
+from jaxgan.cli.options import MOST, Positional, check_range, check_seed
 from jaxgan.support.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ class Sample:
         out = self.out or self.run / "samples.png"
         if out.suffix:
             images.check_suffix(out, images.PICTURES)
-            columns = trained.classes if label is not None and self.label is None else round(self.count**0.5)
-            images.save(out, images.grid(pictures, max(1, columns)))
+            classes = trained.classes if label is not None and self.label is None else 0
+            images.save(out, images.grid(pictures, _columns(self.count, classes)))
         else:
             for index, picture in enumerate(pictures):
                 images.save(out / f"{index:05}.png", picture)
@@ -75,8 +75,8 @@ class Interpolate:
         from jaxgan.latent import sampling
         from jaxgan.support import images
 
-        if self.frames < 1:
-            raise UserError(f"--frames must be at least 1, not {self.frames}")
+        check_range("frames", self.frames, 1)
+        check_range("count", self.count, 1, max(1, MOST // self.frames))
         out = self.out or self.run / "interpolation.gif"
         images.check_suffix(out, images.ANIMATIONS + images.PICTURES)
         trained, latent, _, psi = _latents(self.run, self.count, self.seed, self.label, self.truncation)
@@ -90,13 +90,18 @@ class Interpolate:
         print(f"{len(pictures)} pictures of step {int(trained.state.step)}: {out}")
 
 
+def _columns(count: int, classes: int) -> int:
+    """Columns of a sheet: one a class, where these leave it about square; otherwise as many as rows."""
+    return classes if 0 < classes**2 <= 4 * count else max(1, round(count**0.5))
+
+
 def _latents(
     run: Path, count: int, seed: int, label: int | None, truncation: float | None, best: bool = False
 ) -> "tuple[Trained, Any, Any, float | None]":
     """Reads a run and draws latents for it; labels for a conditional one, and for one with styles their truncation."""
-    if count < 1:
-        raise UserError(f"--count must be at least 1, not {count}")
-    if truncation is not None and truncation <= 0:
+    check_range("count", count, 1)
+    check_seed(seed)
+    if truncation is not None and not 0 < truncation < float("inf"):
         raise UserError(f"--truncation must be above 0, not {truncation}")
     import jax
     import jax.numpy as jnp

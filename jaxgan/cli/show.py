@@ -23,9 +23,9 @@ class Show:
         trained = directory.read(self.run)
         state = trained.state
         print(cfg.to_json(trained.config), end="")
-        for path in trained.unreadable:
-            print(f"warning: {path} cannot be read (truncated?)")
-        print(f"step {int(state.step)} of {trained.config.steps}")
+        for damaged in trained.damaged:
+            print(f"warning: {damaged}")
+        print(f"step {int(state.step)} of {trained.experiment.steps}")
         for name, params in (("generator", state.generator.params), ("discriminator", state.discriminator.params)):
             print(f"{name}: {size(params):,} parameters, sha256 {directory.digest(params)}")
         print(f"whole state (statistics, optimisers and average too): sha256 {directory.digest(state)}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from jaxgan.cli.options import MOST, check_range, check_seed
 from jaxgan.support.errors import NonFiniteError, UserError
 
 if TYPE_CHECKING:
@@ -92,13 +93,12 @@ class Style:
     """Show nothing but the closing line."""
 
     def __call__(self) -> None:
-        from rich.console import Console
-
         from jaxgan.style import pictures, weights
+        from jaxgan.support.console import open_console
 
         command = self._checked()
         pictures.check_writable(command.out, command.force)
-        console = Console(stderr=True, quiet=command.quiet)
+        console = open_console(command.quiet, stderr=True)
         since = time.perf_counter()
         if any(path.is_dir() for path in command.pictures[:2]):
             command._sheet(console)
@@ -120,9 +120,12 @@ class Style:
             )._checked()
         if len(self.pictures) < 2:
             raise UserError("style: name a content and a style: jaxgan style CONTENT STYLE --out OUT (or --demo)")
-        for name, least in (("size", 64), ("steps", 1), ("scales", 1), ("save_every", 0)):
+        for name, least in (("scales", 1), ("save_every", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(self, name)}")
+        check_range("size", self.size, 64, 2**15)
+        check_range("steps", self.steps, 1, 10 * MOST)
+        check_seed(self.seed)
         for name in ("style_weight", "content_weight", "tv_weight"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UserError(f"--{name.replace('_', '-')} must be 0 or more, not {getattr(self, name)}")

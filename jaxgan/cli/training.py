@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from jaxgan import config as cfg
-from jaxgan.cli.options import Positional, parse
+from jaxgan.cli.options import MOST, Positional, check_range, parse
 from jaxgan.cli.show import size
+from jaxgan.support import files
 from jaxgan.support.errors import UserError
 
 STOPPED = 75
@@ -103,8 +104,7 @@ def start_sweep(arguments: list[str]) -> None:
     default = Sweep(target, config, out=None if out is None else Path(f"{out}_sweep"))
     options = parse(Sweep, "jaxgan sweep", arguments, default=default)
     config = _placed(cfg.validate(options.config, "command line"))
-    if options.seeds < 1:
-        raise UserError(f"--seeds must be at least 1, not {options.seeds}")
+    check_range("seeds", options.seeds, 1, min(MOST, cfg.SEEDS - config.seed))
     vary = dict(_varied(text) for text in options.vary)
     from jaxgan.run.sweep import sweep
 
@@ -120,7 +120,7 @@ def _target(command: str, arguments: list[str]) -> tuple[str, cfg.Config, Path |
         raise UserError(f"{command}: name a config or a run first: jaxgan {command} CONFIG [options]")
     if target.startswith("-"):
         return "CONFIG", cfg.Config(), None
-    if Path(target).is_dir():
+    if files.is_dir(Path(target)):
         from jaxgan.run.directory import read_config
 
         return target, read_config(Path(target)), Path(target)
@@ -130,8 +130,8 @@ def _target(command: str, arguments: list[str]) -> tuple[str, cfg.Config, Path |
 
 def _placed(config: cfg.Config) -> cfg.Config:
     """The config with the whole path of its data, where they are files: a run goes on wherever it is called from."""
-    path = Path(config.data).expanduser()
-    if not config.data or config.data in cfg.SHIPPED or not path.exists():
+    path = files.expanded(config.data)
+    if not config.data or config.data in cfg.SHIPPED or not (files.is_file(path) or files.is_dir(path)):
         return config
     return dataclasses.replace(config, data=str(path.absolute()))
 
@@ -166,12 +166,12 @@ def _dry_run(config: cfg.Config) -> None:
 
     from jaxgan import train_step
     from jaxgan.models import conv
-    from jaxgan.run import build, directory, parallel, training
+    from jaxgan.run import build, parallel
 
     source = build.source(config) if config.data else build.stand_in(config)
-    game = build.game(config, source.shape, source.classes)
+    plan = build.experiment(config, source.shape, source.classes)
     placement = parallel.place(devices=jax.devices()[:1])
-    state = directory.abstract_state(config, game, source.shape, source.classes, placement)
+    state = plan.abstract_state(plan.stages[-1], placement)
     batch = jax.eval_shape(source.batch, source.resident, source[0])
     print(cfg.to_json(config), end="")
     for name, leaf in batch.items():
@@ -182,7 +182,7 @@ def _dry_run(config: cfg.Config) -> None:
             print(f"  {jax.tree_util.keystr(path, simple=True, separator='/'):32} {list(leaf.shape)}")
     # Convolutions as accelerators run them: by the textbook's arithmetic.
     step = jax.jit(conv.compiled(train_step.train_step, platform="tpu"), static_argnums=0, donate_argnums=1)
-    compiled = step.lower(game, state, batch, jax.random.key(0)).compile()
+    compiled = step.lower(plan.stages[-1].game, state, batch, jax.random.key(0)).compile()
     cost, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
     print(f"a step: {cost.get('flops', 0) / 1e9:.2f} GFLOP")
     if memory is not None:
@@ -190,5 +190,5 @@ def _dry_run(config: cfg.Config) -> None:
         print(f"memory: {kept:.0f} MiB of state and batch, {extra:.0f} MiB more during a step")
     if jax.default_backend() == "cpu":
         print("Training on CPU takes fewer FLOPs and more memory, by Winograd's algorithm.")
-        if math.isfinite(change := training.change_of(config, "cpu")):
-            print(f"Convolutions are quick to compile up to step {change}, then compiled again to be fast to run.")
+        if plan.change is not None and math.isfinite(plan.change):
+            print(f"Convolutions are quick to compile up to step {plan.change}, then compiled again to be fast to run.")

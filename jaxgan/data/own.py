@@ -6,15 +6,16 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jaxgan.config import SHIPPED, nearest
 from jaxgan.data import arrays, making, records
 from jaxgan.data import folder as folders
 from jaxgan.data.source import Pictures
 from jaxgan.data.tfds import PREFIX, TfdsPictures
-from jaxgan.support import cache
+from jaxgan.support import cache, files
+from jaxgan.support.console import open_console
 from jaxgan.support.errors import UserError
+from jaxgan.support.progress import Bar
 
 SIZE = 64
 """Side of a folder's pictures, where nobody says."""
@@ -60,7 +61,7 @@ def open_pictures(
     made = None if size is None else math.ceil(size * 9 / 8) if crop else size
     if data.startswith(PREFIX):
         return TfdsPictures(data.removeprefix(PREFIX), split, data_dir, made, conditional)
-    path = Path(data).expanduser()
+    path = files.expanded(data)
     if path.suffix == ".npz":
         pictures: Pictures = _Loaded(*arrays.load_npz(path, conditional))
     elif records.is_set(path):
@@ -70,7 +71,7 @@ def open_pictures(
         whole = Path(records.printable(path.resolve()))
         name = hashlib.sha256(f"{whole} {settings}".encode()).hexdigest()[:16]
         out = cache.folder() / "sets" / f"{whole.name}-{name}"
-        make_shown(path, out, settings, Console(highlight=False, markup=False))
+        make_shown(path, out, settings, open_console())
         pictures = records.PictureSet(out, conditional)
     else:
         raise UserError(
@@ -86,23 +87,20 @@ def open_pictures(
     return pictures
 
 
+def is_folder(data: str) -> bool:
+    """Whether data are a folder of pictures, of which a set is made first."""
+    path = files.expanded(data)
+    return files.is_dir(path) and not records.is_set(path)
+
+
 def make_shown(
     folder: Path, out: Path, settings: folders.Settings, console: Console, verify: bool = False
 ) -> records.Manifest:
     """Makes a set as `making.make` does, with a bar, and says what came of it."""
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[text]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-    )
-    bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
-    with bar:
-        task = bar.add_task("convert", total=None, text="looking at the folder")
+    with Bar(console, None, text="looking at the folder") as bar:
 
         def report(done: int, total: int, skipped: int) -> None:
-            bar.update(task, total=total, completed=done, text=f"pictures converted, {skipped} skipped")
+            bar.move(done, f"pictures converted, {skipped} skipped", total)
 
         manifest = making.make(folder, out, settings, report, verify=verify)
     shown = records.printable(out)

@@ -12,9 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgan.config import Config
 from jaxgan.data import load_mnist
-from jaxgan.data.mixture import MIXTURES, Mixture
+from jaxgan.data.mixture import Mixture
 from jaxgan.evaluate import classifier
 from jaxgan.latent import sampling
 from jaxgan.train_step import Game, latents
@@ -98,28 +97,52 @@ def metrics(coverage: Coverage) -> dict[str, float]:
     }
 
 
-def judge_run(config: Config, game: Game, variables: Any, count: int, seed: int = 1) -> Coverage:
-    """Mode coverage of a generator on ring, grid or stacked digits.
+@dataclasses.dataclass(frozen=True)
+class Points:
+    """Counts the modes of generators of points.
 
-    Args:
-        config: the run's.
-        game: the run's.
-        variables: the generator's, as a rule the averaged ones.
-        count: samples to draw.
-        seed: of the latents.
+    Attributes:
+        mixture: the data.
     """
-    latent = latents(jax.random.key(seed), count, game.latent_size)
-    if config.data == "stacked_mnist":
+
+    mixture: Mixture
+    samples = POINT_SAMPLES
+
+    def judge(self, game: Game, variables: Any, count: int = POINT_SAMPLES, seed: int = 1) -> Coverage:
+        """Mode coverage of a generator.
+
+        Args:
+            game: the run's.
+            variables: the generator's, as a rule the averaged ones.
+            count: samples to draw.
+            seed: of the latents.
+        """
+        latent = latents(jax.random.key(seed), count, game.latent_size)
+        return judge_points(sampling.outputs(game, variables, latent), self.mixture)
+
+    def ideal(self) -> np.ndarray:
+        """Probability of each mode of the data."""
+        return np.full(len(self.mixture.centres), 1 / len(self.mixture.centres))
+
+
+@dataclasses.dataclass(frozen=True)
+class Stacked:
+    """Counts the modes of generators of stacked digits."""
+
+    samples = STACKED_SAMPLES
+
+    def judge(self, game: Game, variables: Any, count: int = STACKED_SAMPLES, seed: int = 1) -> Coverage:
+        """Mode coverage of a generator; see `Points.judge`."""
+        latent = latents(jax.random.key(seed), count, game.latent_size)
         return judge_stacked(sampling.pictures(game, variables, latent))
-    return judge_points(sampling.outputs(game, variables, latent), MIXTURES[config.data])
 
-
-def ideal(config: Config) -> np.ndarray:
-    """Probability of each mode of a run's data."""
-    if config.data == "stacked_mnist":
+    def ideal(self) -> np.ndarray:
+        """Probability of each mode of the data."""
         return stacked_modes()
-    centres = MIXTURES[config.data].centres
-    return np.full(len(centres), 1 / len(centres))
+
+
+Judge = Points | Stacked
+"""What counts the modes that a generator reaches."""
 
 
 def _coverage(histogram: np.ndarray, high_quality: float, count: int) -> Coverage:

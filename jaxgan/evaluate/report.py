@@ -48,13 +48,11 @@ def judge(run: Path, trained: Trained, count: int, seed: int) -> Judgement:
     """
     source = build.source(trained.config)
     if not source.count or len(trained.shape) != 3:
-        raise UserError(f"{trained.config.data}: has no pictures to compare with; see `jaxgan modes`")
+        raise UserError(f"{run}: its data are no pictures to compare with; see `jaxgan modes`")
     if changed := changed_data(run, source):
         raise UserError(f"{run}: was trained on other data: {', '.join(changed)}; bring those back")
     if source.count < 4:
-        raise UserError(
-            f"{trained.config.data}: has {source.count} pictures; 4 are needed, for the variance of both halves"
-        )
+        raise UserError(f"{run}: its data are {source.count} pictures; 4 are needed, for the variance of both halves")
     count = min(count, source.count // 2)
     chosen = np.random.default_rng(seed).permutation(source.count)[: 2 * count]
     real = _features(source, np.sort(chosen))[np.argsort(np.argsort(chosen))]  # Read once, then as they were chosen.

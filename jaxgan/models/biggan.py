@@ -55,8 +55,7 @@ class Generator(nn.Module):
     @nn.compact
     def __call__(self, latent: jax.Array, label: jax.Array | None = None, train: bool = True) -> jax.Array:
         base, doublings = dcgan.stages(self.size)
-        sides = [base * 2**index for index in range(1, doublings + 1)]
-        _check_attention(self.attention, sides)
+        check_attention(self.attention, sides := generator_sides(self.size))
         rule = _GENERATOR.get(self.size, _multiples(doublings)[::-1])
         first, *widths = [self.width * multiple for multiple in rule]
 
@@ -99,10 +98,7 @@ class Discriminator(nn.Module):
         size = image.shape[1]
         _, halvings = dcgan.stages(size)
         widths = [self.width * multiple for multiple in _DISCRIMINATOR.get(size, _multiples(halvings))]
-        if size == 32:
-            halvings = 2  # As SNGAN on CIFAR-10, whose last map is 8 x 8.
-        sides = [size // 2 ** min(index + 1, halvings) for index in range(len(widths))]
-        _check_attention(self.attention, sides)
+        check_attention(self.attention, sides := discriminator_sides(size))
 
         x = image.astype(self.dtype)
         for index, (width, side) in enumerate(zip(widths, sides, strict=True)):
@@ -253,7 +249,23 @@ def _chunks(latent: jax.Array, count: int) -> list[jax.Array]:
     return jnp.split(latent, [first + index * chunk for index in range(count)], axis=-1)
 
 
-def _check_attention(side: int, sides: list[int]) -> None:
+def generator_sides(size: int) -> list[int]:
+    """Sides of the feature maps after each block of the generator."""
+    base, doublings = dcgan.stages(size)
+    return [base * 2**index for index in range(1, doublings + 1)]
+
+
+def discriminator_sides(size: int) -> list[int]:
+    """Sides of the feature maps after each block of the discriminator."""
+    _, halvings = dcgan.stages(size)
+    blocks = len(_DISCRIMINATOR.get(size, _multiples(halvings)))
+    if size == 32:
+        halvings = 2  # As SNGAN on CIFAR-10, whose last map is 8 x 8.
+    return [size // 2 ** min(index + 1, halvings) for index in range(blocks)]
+
+
+def check_attention(side: int, sides: list[int]) -> None:
+    """Raises ValueError where attention (0 for none) is to be in a feature map of a side that there is not."""
     # Odd sides cannot be pooled.
     possible = sorted({possible for possible in sides if possible % 2 == 0})
     if side and side not in possible:

@@ -1,9 +1,9 @@
-"""Builds from a config what it describes: the data source and the game."""
+"""Builds from a config what it describes: the data source, the game, the experiment."""
 
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -15,8 +15,10 @@ import optax
 from jaxgan import config as cfg
 from jaxgan import losses
 from jaxgan.data import ArraySource, Source, StackedMNIST, StreamSource, VariedSource, load_mnist, mixture
+from jaxgan.evaluate import modes
 from jaxgan.models import biggan, dcgan, mlp, msg, progressive, r3gan, stylegan2
-from jaxgan.run import growth, parallel
+from jaxgan.run import parallel
+from jaxgan.run.experiment import Experiment, Stage
 from jaxgan.step import augment
 from jaxgan.step.game import Game, used
 from jaxgan.support.errors import UserError
@@ -32,9 +34,14 @@ _MODULES: dict[str, Any] = {
 }
 """By the kinds of configs; each has a Generator and a Discriminator."""
 
+_JUDGES: dict[str, modes.Judge] = {name: modes.Points(points) for name, points in mixture.MIXTURES.items()} | {
+    "stacked_mnist": modes.Stacked()
+}
+"""What counts the modes of samples, by the data."""
+
 
 def source(config: cfg.Config, part: tuple[int, int] = (0, 1)) -> Source:
-    """The data of an experiment, or of a stage of it (see `growth.at`).
+    """The data of an experiment, in batches of its last stage.
 
     Args:
         config: the experiment.
@@ -60,6 +67,8 @@ def _own(config: cfg.Config, batch_size: int, part: tuple[int, int]) -> Source:
 
     if not config.data:
         raise UserError("data: say which pictures: --data FOLDER (or a set, an .npz file, tfds:NAME)")
+    if config.size or own.is_folder(config.data):  # Before pictures are converted for nothing.
+        check_size(config, config.size or own.SIZE)
     pictures = own.open_pictures(
         config.data, config.size, config.conditional, config.split, config.data_dir, "crop" in config.vary_real
     )
@@ -97,21 +106,84 @@ def stand_in(config: cfg.Config) -> Source:
     return ArraySource(images, labels, config.batch_size * config.discriminator_updates, config.seed)
 
 
-def game(
-    config: cfg.Config, shape: tuple[int, ...], classes: int, axis: str | None = None, stage: int | None = None
-) -> Game:
-    """The game of an experiment.
+def check_size(config: cfg.Config, side: int) -> None:
+    """Refuses pictures of a size that the networks cannot have.
+
+    Raises:
+        UserError: names the nearest sizes, or the field of the network that asks for another.
+    """
+    what = "size"
+    try:
+        for name, player, sides in (
+            ("generator", config.generator, biggan.generator_sides),
+            ("discriminator", config.discriminator, biggan.discriminator_sides),
+        ):
+            if player.kind != "mlp":
+                dcgan.stages(side)
+            if player.kind == "biggan":
+                what = f"{name}.attention"
+                biggan.check_attention(player.attention, sides(side))
+    except ValueError as error:
+        raise UserError(f"{what}: {error}; the pictures are of {side} px") from None
+
+
+def experiment(config: cfg.Config, shape: tuple[int, ...], classes: int, axis: str | None = None) -> Experiment:
+    """All that a run is made of but its data.
 
     Args:
         config: the experiment.
         shape: shape of one image (height, width, channels), or of one point.
         classes: number of labels; 0 if there are none.
         axis: the mapped axis over which batches are split (see `Game.axis`).
-        stage: of progressive growing (see `growth`); the last one if None.
     """
+
+    def varied(values: Mapping[str, Any]) -> Game:
+        changed = functools.reduce(lambda changed, item: cfg.replaced_unchecked(changed, *item), values.items(), config)
+        return game(changed, shape, classes, axis)
+
+    stages = tuple(
+        Stage(end, game(config, shape, classes, axis, at), stage.batch_size * stage.discriminator_updates)
+        for at, (end, stage) in enumerate(zip((*config.grow, math.inf), cfg.stages(config), strict=True))
+    )
+    same = {field.name for field in dataclasses.fields(Experiment)} & {
+        field.name for field in dataclasses.fields(cfg.Config)
+    }
+    return Experiment(
+        config=config,
+        stages=stages,
+        shape=shape,
+        classes=classes,
+        change=_change(config),
+        judge=_JUDGES.get(config.data),
+        varied=varied,
+        **{name: getattr(config, name) for name in same},
+    )
+
+
+def _change(config: cfg.Config) -> float | None:
+    """See `Experiment.change`. Where pictures grow, only the last size runs for long enough to change over."""
+    if config.quick_steps is None:
+        return None
+    same = config.precision != "float32" or config.generator.kind == config.discriminator.kind == "mlp"
+    return math.inf if same else (config.grow[-1] if config.grow else 0) + config.quick_steps
+
+
+def game(
+    config: cfg.Config, shape: tuple[int, ...], classes: int, axis: str | None = None, stage: int | None = None
+) -> Game:
+    """The game of an experiment, or of a stage of it.
+
+    Args:
+        config: the experiment.
+        shape: shape of one image (height, width, channels), or of one point.
+        classes: number of labels; 0 if there are none.
+        axis: the mapped axis over which batches are split (see `Game.axis`).
+        stage: of progressive growing, from 0; the last one if None.
+    """
+    check_size(config, shape[0])
     stages = len(config.grow)
     stage = stages if stage is None else stage
-    config = growth.at(config, stage)
+    config = cfg.stages(config)[stage]
     if stages and (doublings := dcgan.stages(shape[0])[1]) < stages:
         raise UserError(f"grow: {shape[0]} px are {doublings} doublings of the smallest size, not {stages}")
     side = shape[0] // 2 ** (stages - stage)

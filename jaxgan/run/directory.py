@@ -13,29 +13,29 @@ best/               the best checkpoint, where the config says by what
 
 import contextlib
 import dataclasses
-import functools
+import glob
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import filelock
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxgan import config as cfg
 from jaxgan import train_step
 from jaxgan.data import Source
-from jaxgan.run import build, checkpoint, growth, parallel
+from jaxgan.run import build, checkpoint, parallel
+from jaxgan.run.experiment import Experiment
 from jaxgan.support.errors import UserError
+from jaxgan.support.files import in_one_line, is_file, read_text, write_atomically
 
 
 def is_run(path: Path) -> bool:
     """Whether a directory holds a run."""
-    return (path / "config.json").is_file()
+    return is_file(path / "config.json")
 
 
 def read_config(run: Path) -> cfg.Config:
@@ -45,9 +45,9 @@ def read_config(run: Path) -> cfg.Config:
         UserError: there is no run, or its config.json is damaged.
     """
     path = run / "config.json"
-    if not path.is_file():
+    if not is_file(path):
         raise UserError(f"{run}: not a run (it has no config.json)")
-    return cfg.from_json(path.read_text(), str(path))
+    return cfg.from_json(read_text(path), str(path))
 
 
 def as_begun(run: Path, config: cfg.Config) -> cfg.Config:
@@ -102,19 +102,17 @@ def _facts(source: Source) -> dict[str, Any]:
 
 def _read_data(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
-        return {name: found[name] for name in ("shape", "classes", "identity")}
-    except (OSError, ValueError, KeyError, TypeError):
+        if not path.exists():
+            raise ValueError
+        found = json.loads(read_text(path))
+        shape, classes, identity = (found[name] for name in ("shape", "classes", "identity"))
+        if not (isinstance(shape, list) and all(type(number) is int for number in [*shape, classes])):
+            raise ValueError
+        return {"shape": shape, "classes": classes, "identity": identity}
+    except (ValueError, KeyError, TypeError):
         raise UserError(
             f"{path}: is missing or damaged; `jaxgan train {path.parent}` writes it anew if it is deleted"
         ) from None
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a file so that a reader, or a kill, never meets half of it."""
-    partial = path.with_suffix(path.suffix + ".partial")
-    partial.write_text(text)
-    os.replace(partial, path)
 
 
 @contextlib.contextmanager
@@ -124,14 +122,15 @@ def lock(run: Path) -> Iterator[None]:
     Raises:
         UserError: another process trains in it, or it cannot be made.
     """
-    try:
+    if glob.has_magic(str(run.absolute())):  # Orbax would look for other paths, and lose the checkpoints.
+        raise UserError(f"{run}: a path with *, ? or [ cannot hold checkpoints; choose another --out")
+    with in_one_line(run, "written"):
         run.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(run / ".lock", blocking=False)
-        lock.acquire()
-    except filelock.Timeout:
-        raise UserError(f"{run}: another process is training in it; wait for it, or choose another --out") from None
-    except OSError as error:
-        raise UserError(f"{run}: cannot be written: {error.strerror}") from error
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            raise UserError(f"{run}: another process is training in it; wait for it, or choose another --out") from None
     with lock:
         yield
 
@@ -141,44 +140,54 @@ class Trained:
     """A run as it is read back.
 
     Attributes:
-        config: its config.
-        game: its game.
+        experiment: what it is made of.
         state: its newest readable state.
-        shape: shape of one image, of the full size.
-        classes: number of labels; 0 if not conditional.
-        unreadable: newer checkpoints that are damaged.
+        damaged: newer checkpoints that are not whole.
     """
 
-    config: cfg.Config
-    game: train_step.Game
+    experiment: Experiment
     state: train_step.TrainState
-    shape: tuple[int, ...]
-    classes: int
-    unreadable: list[Path]
+    damaged: list[checkpoint.Damaged]
+
+    @property
+    def config(self) -> cfg.Config:
+        """Its config."""
+        return self.experiment.config
+
+    @property
+    def game(self) -> train_step.Game:
+        """The game that the state is of."""
+        return self.experiment.stage_of(int(self.state.step)).game
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one example, of the full size."""
+        return self.experiment.shape
+
+    @property
+    def classes(self) -> int:
+        """Number of labels; 0 if not conditional."""
+        return self.experiment.classes
 
 
 def read(run: Path, best: bool = False) -> Trained:
     """Reads a run's newest checkpoint, or its best one, while it trains or after.
 
     Raises:
-        UserError: no run, or no checkpoint that can be read.
+        UserError: no run, or as `checkpoint.restore`.
     """
     config = read_config(run)
     data = _read_data(run / "data.json")
-    shape, classes = tuple(data["shape"]), data["classes"]
+    experiment = build.experiment(config, tuple(data["shape"]), data["classes"])
     placement = parallel.place(devices=jax.local_devices()[:1])
-
-    def game(step: int) -> train_step.Game:
-        return build.game(config, shape, classes, stage=growth.stage_of(config, step))
-
     restored = checkpoint.restore(
-        run, config, lambda step: abstract_state(config, game(step), shape, classes, placement), best
+        run, experiment, lambda step: experiment.abstract_state(experiment.stage_of(step), placement), best
     )
     if restored is None and best:
         raise UserError(f"{run}: has no best checkpoint; train with --best")
     if restored is None:
-        raise UserError(f"{run}: has no checkpoint yet; let it train for {config.checkpoint_every} steps")
-    return Trained(config, game(int(restored.state.step)), restored.state, shape, classes, restored.unreadable)
+        raise UserError(f"{run}: has no checkpoint yet; let it train for {experiment.checkpoint_every} steps")
+    return Trained(experiment, restored.state, restored.damaged)
 
 
 def read_pictures(run: Path, best: bool = False, label: int | None = None) -> Trained:
@@ -205,44 +214,3 @@ def digest(tree: Any) -> str:
         sha.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
         sha.update(np.ascontiguousarray(array).tobytes())
     return sha.hexdigest()
-
-
-def initial_state(
-    config: cfg.Config, game: train_step.Game, source: Source, placement: parallel.Placement
-) -> train_step.TrainState:
-    """A run's state before the first step, made where it belongs."""
-    abstract = abstract_state(config, game, source.shape, source.classes, placement)
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
-    make = functools.partial(init, config, game, source.shape, source.classes, config.seed)
-    return jax.jit(make, out_shardings=shardings)()
-
-
-def abstract_state(
-    config: cfg.Config, game: train_step.Game, shape: tuple[int, ...], classes: int, placement: parallel.Placement
-) -> train_step.TrainState:
-    """Shapes, dtypes and placement of a run's state, without computing it."""
-    state = jax.eval_shape(functools.partial(init, config, game, shape, classes, config.seed))
-    return jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        state,
-        parallel.shard_state(placement, state),
-    )
-
-
-def init(
-    config: cfg.Config, game: train_step.Game, shape: tuple[int, ...], classes: int, seed: int | jax.Array
-) -> train_step.TrainState:
-    """The state before the first step, as a traceable function of the seed.
-
-    Args:
-        config: the experiment.
-        game: its game.
-        shape: shape of one example.
-        classes: number of labels; 0 if there are none.
-        seed: of the parameters.
-    """
-    count = config.batch_size * config.discriminator_updates
-    batch = {"image": jnp.zeros((count, *shape), jnp.float32)}
-    if classes:
-        batch["label"] = jnp.zeros(count, jnp.int32)
-    return train_step.init(game, batch, jax.random.key(seed))

@@ -9,41 +9,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxgan import config as cfg
 from jaxgan.step.game import Player, TrainState
-
-
-def stage(config: cfg.Config, step: int) -> int:
-    """The stage in which the step after `step` is done."""
-    return sum(step >= begin for begin in config.grow)
-
-
-def stage_of(config: cfg.Config, step: int) -> int:
-    """The stage of a state with this step, which grows only when it goes on."""
-    return sum(step > begin for begin in config.grow)
-
-
-def end(config: cfg.Config, stage: int) -> int:
-    """The step with which a stage ends."""
-    return min((*config.grow, config.steps)[stage], config.steps)
-
-
-def at(config: cfg.Config, stage: int) -> cfg.Config:
-    """The experiment as it is in a stage: its batch size, its learning rates, and whether layers are faded in."""
-    if not config.grow:
-        return config
-    factor = config.grow_rates[stage] if config.grow_rates else 1.0
-
-    def rated(player: Any) -> Any:
-        return dataclasses.replace(player, learning_rate=factor * player.learning_rate)
-
-    return dataclasses.replace(
-        config,
-        batch_size=config.grow_batch_sizes[stage] if config.grow_batch_sizes else config.batch_size,
-        generator=rated(config.generator),
-        discriminator=rated(config.discriminator),
-        fade_steps=config.fade_steps if stage else 0,
-    )
 
 
 def grow(old: TrainState, new: TrainState) -> TrainState:

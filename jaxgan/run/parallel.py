@@ -213,7 +213,6 @@ def compile_loop(
         form: of the convolutions.
         foretell: told, when it is known, about how many seconds compiling will take where no cache has the program.
     """
-    since = time.perf_counter()
     everywhere = placement.everywhere
     loop = conv.compiled(loop, form, placement.platform)
     if placement.kind == "pmap":
@@ -236,8 +235,20 @@ def compile_loop(
             check_vma=False,
         )
         program = jax.jit(mapped, donate_argnums=0)
+    return compile_ahead(program, (state, resident, items, jax.ShapeDtypeStruct((), jnp.int32), key), foretell)
+
+
+def compile_ahead(program: Any, arguments: tuple[Any, ...], foretell: Callable[[float], None] | None = None) -> Any:
+    """Compiles a jitted function for arguments, or for their shapes.
+
+    Args:
+        program: what `jax.jit` returned.
+        arguments: of it.
+        foretell: told, when it is known, about how many seconds compiling will take where no cache has the program.
+    """
+    since = time.perf_counter()
     with _uncollected():
-        lowered = program.lower(state, resident, items, jax.ShapeDtypeStruct((), jnp.int32), key)
+        lowered = program.lower(*arguments)
     if foretell is not None:
         foretell(_COMPILING * (time.perf_counter() - since))
     return lowered.compile()
@@ -284,8 +295,15 @@ def _pmap(placement: Placement, loop: Loop) -> Loop:
 
 def local(placement: Placement, tree: Any) -> Any:
     """Whole copies on this process's first device, for what only one process does; every process must call it."""
-    copies = jax.jit(lambda tree: tree, out_shardings=placement.everywhere)(tree)
-    return jax.tree.map(lambda leaf: leaf.addressable_data(0), copies)
+    if placement.mesh.size > 1:
+        tree = _copied(placement.everywhere)(tree)
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+
+
+@functools.cache
+def _copied(sharding: NamedSharding) -> Callable[[Any], Any]:
+    """A program that is compiled once, however often it is asked for."""
+    return jax.jit(lambda tree: tree, out_shardings=sharding)
 
 
 def largest(values: np.ndarray) -> np.ndarray:

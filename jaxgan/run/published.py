@@ -22,6 +22,7 @@ from jaxgan.models import layers, stylegan2
 from jaxgan.models.dcgan import stages
 from jaxgan.run import build, checkpoint, directory
 from jaxgan.support.errors import UserError
+from jaxgan.support.files import write_atomically
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -53,19 +54,19 @@ def adopt(file: Path, run: Path) -> directory.Trained:
         augment=("colour", "translation", "cutout"),
     )
     shape = (generator.size, generator.size, generator.channels)
-    game = build.game(config, shape, generator.classes)
-    state = jax.jit(functools.partial(directory.init, config, game, shape, generator.classes, config.seed))()
+    plan = build.experiment(config, shape, generator.classes)
+    state = jax.jit(functools.partial(plan.init, plan.stages[0], plan.seed))()
     arrays = jax.tree.map(jnp.asarray, variables)
     params, stats = arrays["params"], {name: value for name, value in arrays.items() if name != "params"}
     state = dataclasses.replace(
         state, generator=dataclasses.replace(state.generator, params=params, stats=stats), ema=arrays
     )
-    with directory.lock(run), checkpoint.open_for_saving(run, config) as saver:
+    with directory.lock(run), checkpoint.open_for_saving(run, plan) as saver:
         saver.save(state)
         directory.write_config(run, config)
         about = {"shape": list(shape), "classes": generator.classes, "identity": None}
-        directory.write_atomically(run / "data.json", json.dumps(about, indent=2) + "\n")
-    return directory.Trained(config, game, state, shape, generator.classes, [])
+        write_atomically(run / "data.json", json.dumps(about, indent=2) + "\n")
+    return directory.Trained(plan, state, [])
 
 
 def load(path: Path) -> tuple[stylegan2.Generator, int, dict[str, Any]]:

@@ -7,12 +7,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgan import config as cfg
 from jaxgan import train_step
-from jaxgan.data import Source, mixture
+from jaxgan.data import Source
 from jaxgan.evaluate import diversity, modes, neighbours
 from jaxgan.latent import sampling
 from jaxgan.run import checkpoint, diagnosis, history, metrics, plots
+from jaxgan.run.experiment import Experiment
 from jaxgan.step.keys import stream
 from jaxgan.support import images
 
@@ -32,30 +32,30 @@ class Recorder:
     """
 
     def __init__(
-        self, run: Path, config: cfg.Config, source: Source, step: int, mark: dict[str, Any] | None = None
+        self, run: Path, plan: Experiment, source: Source, step: int, mark: dict[str, Any] | None = None
     ) -> None:
         """Opens a run's files where they stand.
 
         Args:
             run: its directory.
-            config: its config.
+            plan: what it is made of.
             source: its data.
             step: the steps done.
             mark: what `mark` gave then; None where the checkpoint has none, or there is no checkpoint.
         """
-        self._run, self._config = run, config
+        self._run, self._plan = run, plan
         path = run / "metrics.jsonl"
-        self.kept = _kept(run, config.best)
-        if step >= config.steps:
+        self.kept = _kept(run, plan.best)
+        if step >= plan.steps:
             offset = None  # It stays as it is.
         elif mark:
             offset = mark["offset"]
         else:
-            offset = metrics.offset_after(path, step, config.sample_every)
+            offset = metrics.offset_after(path, step, plan.sample_every)
         self._writer = metrics.MetricsWriter(run, offset, step)
         self.history = history.read(path, mark)
         self.improved = False
-        self.diagnosis = diagnosis.diagnose(self.history, config.loss)
+        self.diagnosis = diagnosis.diagnose(self.history, plan.loss)
         self._mark: dict[str, Any] | None = None  # That of before a look which is made only at the end of a run.
         self._source = source.replace(part=0, parts=1)  # All processes' examples, whichever this one is fed with.
         self._reference: np.ndarray | None = None
@@ -71,7 +71,7 @@ class Recorder:
         count = len(next(iter(collected.values())))
         for index in range(count):
             now = step + index + 1
-            if now % self._config.log_every == 0:
+            if now % self._plan.log_every == 0:
                 line = {name: float(values[index]) for name, values in collected.items()}
                 self._writer.write(now, line)
                 self.history.add({"step": now, **line})
@@ -87,12 +87,12 @@ class Recorder:
             ema: variables of the averaged generator.
             discriminator: variables of the discriminator.
         """
-        config = self._config
-        if step % config.sample_every:
+        plan = self._plan
+        if step % plan.sample_every:
             self._mark = self.mark()
         if self._reference is None:
             self._reference = _examples(self._source, _COMPARED)
-        key = stream(jax.random.key(config.seed), "look")
+        key = stream(jax.random.key(plan.seed), "look")
         latent = train_step.latents(
             key, modes.POINT_SAMPLES if self._points else len(self._reference), game.latent_size
         )
@@ -102,38 +102,38 @@ class Recorder:
         samples = sampling.outputs(game, ema, latent, label)
         compared = jax.device_get(diversity.compare(self._reference, samples[: len(self._reference)]))
         line: dict[str, Any] = {f"diversity/{name}": float(value) for name, value in compared.items()}
-        if step == config.steps and not self._points and (near := neighbours.judge(samples, self._source.blocks())):
+        if step == plan.steps and not self._points and (near := neighbours.judge(samples, self._source.blocks())):
             self.nearest = near
             images.save(self._run / "neighbours.png", near.sheet)
-        if config.data == "stacked_mnist" and step == config.steps:
-            line |= modes.metrics(modes.judge_run(config, game, ema, modes.STACKED_SAMPLES))
-        if self._points:
-            mix = mixture.MIXTURES[config.data]
+        if isinstance(plan.judge, modes.Stacked) and step == plan.steps:
+            line |= modes.metrics(plan.judge.judge(game, ema))
+        if isinstance(plan.judge, modes.Points):
+            mix = plan.judge.mixture
             reach = 1.25 * float(np.max(mix.centres))
             line |= modes.metrics(modes.judge_points(samples, mix))
             sheet = plots.points(step, samples, mix.centres, sampling.landscape(game, discriminator, reach), reach)
         else:
-            sheet = sampling.fixed_sheet(game, ema, self._source.classes, jax.random.key(config.seed))
+            sheet = sampling.fixed_sheet(game, ema, self._source.classes, jax.random.key(plan.seed))
         self.history.add({"step": step, **line})
-        self.diagnosis = diagnosis.diagnose(self.history, config.loss)
+        self.diagnosis = diagnosis.diagnose(self.history, plan.loss)
         self.history.judge(step, self.diagnosis.state)
         self._writer.write(step, line | {"diagnosis": self.diagnosis.state})
         images.save(self._run / "samples" / f"{step:06}.png", sheet)
         self._writer.write_image(step, "samples", sheet)
         self._writer.flush()
-        self._compare(step, line.get(config.best))
+        self._compare(step, line.get(plan.best))
 
     def _compare(self, step: int, score: float | None) -> None:
         """Compares a look with the best one that is kept."""
-        best = self._config.best
+        best = self._plan.best
         self.improved = score is not None and history.better(best, score, self.kept and self.kept[1])
         if self.improved:
             self.kept = (step, score)
 
     @property
     def since(self) -> int:
-        """How many looks came since the best one by `config.best`."""
-        return self.history.best.get(self._config.best, {"since": 0})["since"]
+        """How many looks came since the best one by the experiment's `best`."""
+        return self.history.best.get(self._plan.best, {"since": 0})["since"]
 
     def mark(self) -> dict[str, Any]:
         """Where a run that goes on from here finds its lines: to be kept with a checkpoint.
@@ -148,7 +148,7 @@ class Recorder:
 
     def best_record(self) -> dict[str, Any] | None:
         """What is to be kept with the best state: by what it is the best, and its score."""
-        return {"best": self._config.best, "score": self.kept[1]} if self.kept else None
+        return {"best": self._plan.best, "score": self.kept[1]} if self.kept else None
 
     def finish(self) -> None:
         """Draws what shows the whole run: losses.png and samples.gif."""
@@ -162,7 +162,7 @@ class Recorder:
 
     @property
     def _points(self) -> bool:
-        return self._config.data in mixture.MIXTURES
+        return isinstance(self._plan.judge, modes.Points)
 
     def __enter__(self) -> "Recorder":
         self._writer.__enter__()
@@ -177,7 +177,7 @@ def _kept(run: Path, best: str) -> tuple[int, float] | None:
     steps = checkpoint.steps(run, best=True) if best else []
     if not steps:
         return None
-    record = checkpoint.record(run, steps[-1], best=True) or {}
+    record = checkpoint.record(run, best=True) or {}
     if record.get("best") == best:
         return steps[-1], record["score"]
     # It was chosen by another metric, or before there were records: what the look then found is in its line.

@@ -8,29 +8,28 @@ group of its own. Every member has the directory of an ordinary run, in which it
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from rich.console import Console
 
 from jaxgan import config as cfg
 from jaxgan import train_step
 from jaxgan.data import Source
-from jaxgan.data.source import fetched
 from jaxgan.models import conv
-from jaxgan.run import build, checkpoint, directory, metrics, parallel, summary, training
-from jaxgan.run.recording import Recorder
+from jaxgan.run import build, checkpoint, directory, parallel, summary, training
+from jaxgan.run.experiment import Experiment, Stage
+from jaxgan.support.console import open_console
 from jaxgan.support.errors import NonFiniteError, UserError
-from jaxgan.support.progress import TrainingProgress
 
 TRACED = {
     *(f"{player}.{name}" for player in ("generator", "discriminator") for name in ("learning_rate", "beta1", "beta2")),
@@ -55,13 +54,21 @@ class Member:
     run: Path
 
 
+Standing = tuple[Member, Experiment, checkpoint.Restored | None]
+"""A member, what it is made of, and the checkpoint that it stands at."""
+
+
 def members(config: cfg.Config, seeds: int, vary: Mapping[str, Sequence[Any]], out: Path) -> list[Member]:
     """All members: every combination of values, each with every seed from `config.seed` on.
 
     Raises:
-        UserError: a field or a value is not one of a config's.
+        UserError: a field or a value is not one of a config's, or two members would be the same.
     """
-    found = []
+    if "seed" in vary:
+        raise UserError(
+            "--vary seed: every combination has seeds of its own; say how many with --seeds, from --seed on"
+        )
+    found: list[Member] = []
     for combination in itertools.product(*vary.values()):
         varied = config
         for name, value in zip(vary, combination, strict=True):
@@ -70,11 +77,16 @@ def members(config: cfg.Config, seeds: int, vary: Mapping[str, Sequence[Any]], o
         for seed in range(config.seed, config.seed + seeds):
             name = f"{values},seed={seed}" if values else f"seed={seed}"
             found.append(Member(values, dataclasses.replace(varied, seed=seed), out / name.replace("/", "_")))
+    for one, other in itertools.combinations(found, 2):
+        if one.config == other.config or one.run == other.run:
+            raise UserError(f"--vary: {one.run.name} and {other.run.name} are the same run; leave one out")
     return found
 
 
 def sweep(config: cfg.Config, seeds: int, vary: Mapping[str, Sequence[Any]], out: Path, quiet: bool = False) -> bool:
-    """Trains all members of a sweep, from where they stand, and writes a table and a plot of them.
+    """Trains all members of a sweep, each from where it stands, and writes a table and a plot of them.
+
+    A member that failed before is left as it is.
 
     Args:
         config: what the members have in common.
@@ -84,10 +96,11 @@ def sweep(config: cfg.Config, seeds: int, vary: Mapping[str, Sequence[Any]], out
         quiet: show nothing but the table.
 
     Returns:
-        Whether all are at the end; False where a signal stopped them before.
+        Whether all that did not fail are at their end; False where a signal stopped them before.
 
     Raises:
         UserError: as `members`, the runs grow, or a directory belongs to another config or another process.
+        NonFiniteError: all failed.
     """
     everyone = [
         dataclasses.replace(member, config=directory.as_begun(member.run, member.config))
@@ -98,14 +111,18 @@ def sweep(config: cfg.Config, seeds: int, vary: Mapping[str, Sequence[Any]], out
     groups: dict[str, list[Member]] = {}
     for member in everyone:
         groups.setdefault(signature(member.config), []).append(member)
-    console = Console(quiet=quiet, highlight=False)
+    console = open_console(quiet)
     console.print(f"{len(everyone)} runs in {len(groups)} program{'s'[: len(groups) > 1]}: {out}", soft_wrap=True)
-    finished = True
-    with directory.lock(out), training.catch_stop() as stop:
+    with contextlib.ExitStack() as locks:
+        for path in (out, *(member.run for member in everyone)):
+            locks.enter_context(directory.lock(path))
+        stop, finished = locks.enter_context(training.catch_stop()), True
         for group in groups.values():
-            finished = not stop and _train_group(group, console, stop) and finished
+            finished = finished and _train_group(group, console, stop)
     print(summary.write(out, [(member.values, member.run) for member in everyone]), end="")
     print(f"{out}/ has table.md, sweep.png, and the directory of each run.")
+    if all(_failed(member.run) for member in everyone):
+        raise NonFiniteError(f"{out}: all runs failed; {everyone[0].run}: {_failed(everyone[0].run)}")
     return finished
 
 
@@ -116,148 +133,139 @@ def signature(config: cfg.Config) -> str:
     return cfg.to_json(dataclasses.replace(config, seed=0))
 
 
+def _failed(run: Path) -> str:
+    """Why a member failed; nothing where it did not."""
+    path = run / "failed"
+    return path.read_text().strip() if path.is_file() else ""
+
+
 def _train_group(group: list[Member], console: Console, stop: list[int]) -> bool:
-    """Trains members that share a program; returns whether they reached the end."""
-    since = time.perf_counter()
-    config = group[0].config
-    for member in group:
-        directory.check_config(member.run, member.config)
-        member.run.mkdir(parents=True, exist_ok=True)
-        directory.write_config(member.run, member.config)
-    source = build.source(config)
-    for member in group:
-        directory.check_data(member.run, source)
-    program = Program(group, source)
-    step, state = _start(group, source, program)
-    if step >= config.steps:
-        console.print(f"{group[0].values or 'all seeds'}: at step {step}: finished.", soft_wrap=True)
-        return True
-    failed: set[int] = set()
-    # Points, bars and checkpoints as in a single run; a member that fails is left behind, and harms no other.
-    with contextlib.ExitStack() as stack:
-        recorders = [
-            stack.enter_context(Recorder(member.run, member.config, own, step, checkpoint.record(member.run, step)))
-            for member, own in zip(group, program.sources, strict=True)
-        ]
-        savers = [stack.enter_context(checkpoint.open_for_saving(member.run, member.config)) for member in group]
-        progress = stack.enter_context(TrainingProgress(console, step, config.steps, config.batch_size * len(group)))
-        seconds_a_step = math.inf
-        while step < config.steps and not stop:
-            form, until = training.form_of(config, program.platform, step)
-            count = training.next_count(config, step, seconds_a_step, program.room, (until,))
-            began = time.perf_counter()
-            state, collected = program.run(state, step, count, form)
-            collected = {name: np.asarray(values)[:, :count] for name, values in collected.items()}
-            seconds_a_step = (time.perf_counter() - began) / count
-            for index, member in enumerate(group):
-                own = {name: values[index] for name, values in collected.items()}
-                if index in failed:
-                    continue
-                try:
-                    metrics.check_finite(step + 1, own, config.precision)
-                except NonFiniteError as error:
-                    failed.add(index)
-                    (member.run / "failed").write_text(f"{error}\n")
-                    console.print(f"{member.run}: {error} The others go on.", soft_wrap=True)
-                    continue
-                recorders[index].write(step, own)
-            step += count
-            looks = step % config.sample_every == 0 or step == config.steps
-            saves = step % config.checkpoint_every == 0 or step == config.steps or bool(stop)
-            for index in set(range(len(group))) - failed if looks or saves else ():
-                own = program.member(state, index)
-                if looks:
-                    recorders[index].look(program.game, step, own.ema, own.discriminator.variables)
-                if saves:
-                    savers[index].save(own, recorders[index].mark())
-            last = {name: float(np.nanmedian(values[:, -1])) for name, values in collected.items()}
-            states = [recorder.diagnosis.state for index, recorder in enumerate(recorders) if index not in failed]
-            words = f"{states.count('healthy')} of {len(group)} healthy"
-            progress.update(step, last, words)
-            if looks:
-                progress.milestone(step, last, words)
-        for index in set(range(len(group))) - failed:
-            recorders[index].finish()
-    seconds, name = time.perf_counter() - since, group[0].values or "seeds"
-    each = f"{seconds / len(group):.0f} s a run"
-    console.print(f"{name}: {len(group)} runs to step {step} in {seconds:.0f} s, {each}", soft_wrap=True)
-    return step >= config.steps
-
-
-def _start(group: list[Member], source: Source, program: "Program") -> tuple[int, Any]:
-    """The members' state at the newest step of which all have a checkpoint, or at the beginning."""
-    common = set.intersection(*(set(checkpoint.steps(member.run)) for member in group))
-    if not common:
-        return 0, program.initial()
-    step = max(common)
+    """Trains members that could share a program; those at one step do. Returns whether they reached the end."""
+    source = build.source(group[0].config)
     place = parallel.place(devices=jax.devices()[:1])
-    abstract = directory.abstract_state(group[0].config, program.game, source.shape, source.classes, place)
-    states = [checkpoint.restore_step(member.run, member.config, abstract, step) for member in group]
-    return step, program.gathered(states)
+    together: dict[int, list[Standing]] = {}
+    for member in group:
+        experiment, _ = training.prepared(member.run, member.config, place, source)
+        directory.write_config(member.run, member.config)
+        if why := _failed(member.run):
+            console.print(
+                f"{member.run}: failed before ({why}) Delete {member.run}/failed to try again.", soft_wrap=True
+            )
+            continue
+        abstract = experiment.abstract_state(experiment.stages[0], place)
+        restored = checkpoint.restore(member.run, experiment, lambda step, abstract=abstract: abstract)
+        step = int(restored.state.step) if restored else 0
+        if step >= experiment.steps:
+            console.print(f"{member.run}: at step {step}: finished.", soft_wrap=True)
+            continue
+        together.setdefault(step, []).append((member, experiment, restored))
+    return all(not stop and _train(standing, source, console, stop) for standing in together.values())
+
+
+def _train(
+    standing: list[Standing],
+    source: Source,
+    console: Console,
+    stop: list[int],
+) -> bool:
+    """Trains members that share a program and a step; returns whether they reached the end."""
+    since = time.perf_counter()
+    members, experiments, restored = zip(*standing, strict=True)
+    program = Program(experiments, source)
+    states = [found.state for found in restored if found]
+    state = program.gathered(states) if states else program.initial()
+    own = program.sources(experiments[0].stages[0])
+    step = int(state.step)
+
+    def fails(trainee: training.Trainee) -> None:
+        (trainee.run / "failed").write_text(f"{trainee.failed}\n")
+        console.print(f"{trainee.run}: {trainee.failed} The others go on.", soft_wrap=True)
+
+    with contextlib.ExitStack() as stack:
+        trainees = [
+            stack.enter_context(training.opened(member.run, experiment, own, step, found and found.record))
+            for member, experiment, own, found in zip(members, experiments, own, restored, strict=True)
+        ]
+        state = training.advance(trainees, program, state, console, stop, fails)
+        for trainee in trainees:
+            if trainee.recorder and not trainee.failed:
+                trainee.recorder.finish()
+    seconds, name = time.perf_counter() - since, members[0].values or "seeds"
+    each = f"{seconds / len(members):.0f} s a run"
+    console.print(f"{name}: {len(members)} runs to step {int(state.step)} in {seconds:.0f} s, {each}", soft_wrap=True)
+    return int(state.step) >= experiments[0].steps or all(trainee.over for trainee in trainees)
 
 
 class Program:
-    """The compiled loop of a group of members.
+    """The compiled loop of several members: a `training.Program`.
 
     Attributes:
-        game: the first member's game, for what does not depend on the values that differ.
-        sources: each member's data.
-        room: steps a dispatch has room for.
         platform: that of the devices.
     """
 
-    def __init__(self, group: Sequence[Member], source: Source) -> None:
-        config = group[0].config
-        self._config, self._source = config, source
-        self.sources = [source.replace(seed=member.config.seed) for member in group]
-        self.room = training.capacity(source)
-        self._seeds = jnp.array([member.config.seed for member in group], jnp.uint32)
-        differing = [name for name in sorted(TRACED) if len({cfg.value(member.config, name) for member in group}) > 1]
-        self._values = {
-            name: jnp.array([cfg.value(member.config, name) for member in group], jnp.float32) for name in differing
-        }
-        self.game = build.game(config, source.shape, source.classes)
-        self._side_by_side = config.generator.kind == config.discriminator.kind == "mlp"
-        devices = jax.devices()[: math.gcd(len(group), len(jax.devices()))]
+    def __init__(self, experiments: Sequence[Experiment], source: Source) -> None:
+        plan = experiments[0]
+        self._plan, self._sources = plan, [source.replace(seed=each.seed) for each in experiments]
+        configs = [each.config for each in experiments]
+        self._side_by_side = configs[0].generator.kind == configs[0].discriminator.kind == "mlp"
+        devices = jax.devices()[: math.gcd(len(configs), len(jax.devices()))]
         self._mesh = Mesh(np.array(devices), ("member",))
+        self._everywhere, self._each = (NamedSharding(self._mesh, spec) for spec in (P(), P("member")))
         self.platform = devices[0].platform
-        self._loops: dict[conv.Form, Any] = {}
-        self._resident = jax.device_put(source.resident)
+        differing = [name for name in sorted(TRACED) if len({cfg.value(config, name) for config in configs}) > 1]
+        values = {name: np.array([cfg.value(config, name) for config in configs], np.float32) for name in differing}
+        seeds = np.array([each.seed for each in experiments], np.uint32)
+        self._values, self._seeds = jax.device_put((values, seeds), self._each)
+        self._resident = jax.device_put(source.resident, self._everywhere)
+
+    def sources(self, stage: Stage) -> list[Source]:
+        return [source.replace(batch_size=stage.batch_size) for source in self._sources]
 
     def initial(self) -> train_step.TrainState:
         """The members' states before the first step, stacked; they share the step."""
-        shape, classes = self._source.shape, self._source.classes
-        start = jax.vmap(
-            lambda seed: directory.init(self._config, self.game, shape, classes, seed), out_axes=self._axes()
-        )
-        return jax.jit(start)(self._seeds)
+        start = jax.vmap(functools.partial(self._plan.init, self._plan.stages[0]), out_axes=self._axes())
+        return jax.jit(start, out_shardings=self._shardings())(self._seeds)
 
-    def run(self, state: Any, step: int, count: int, form: conv.Form) -> tuple[Any, train_step.Metrics]:
-        """Runs `count` steps from `step` on; metrics are arrays [members, room] of which `count` are filled."""
-        if form not in self._loops:
-            steps = conv.compiled(self._spread(self._steps), form, self.platform)
-            self._loops[form] = jax.jit(steps, donate_argnums=0)
-        each = [training.stack_items(fetched(own, step, step + count), count, self.room) for own in self.sources]
-        items = jax.tree.map(lambda *arrays: np.stack(arrays), *each)
-        return self._loops[form](state, self._values, self._seeds, items, self._resident, jnp.int32(count))
+    def gathered(self, states: Sequence[train_step.TrainState]) -> train_step.TrainState:
+        """The members' states, stacked: the opposite of `member`."""
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(states))
+        stacked = dataclasses.replace(stacked, step=np.asarray(states[0].step))
+        return jax.jit(lambda state: state, out_shardings=self._shardings())(stacked)
+
+    def compiled(self, stage: Stage, form: conv.Form, state: Any, foretell: Callable[[float], None]) -> Any:
+        program = jax.jit(
+            conv.compiled(self._spread(functools.partial(self._steps, self.sources(stage)[0])), form, self.platform),
+            donate_argnums=0,
+            in_shardings=(self._shardings(), self._each, self._each, self._each, self._everywhere, self._everywhere),
+            out_shardings=(self._shardings(), self._each),
+        )
+        items = self.put([training.gather_items(source, 0, 1) for source in self.sources(stage)])
+        arguments = (state, self._values, self._seeds, items, self._resident, self.put_count(1))
+        steps = parallel.compile_ahead(program, arguments, foretell)
+        return lambda state, items, count: steps(state, self._values, self._seeds, items, self._resident, count)
+
+    def put(self, items: list[Any]) -> Any:
+        return jax.device_put(jax.tree.map(lambda *arrays: np.stack(arrays), *items), self._each)
+
+    def put_count(self, count: int) -> jax.Array:
+        return jax.device_put(np.int32(count), self._everywhere)
+
+    def shown(self, state: Any, index: int) -> tuple[Any, Any]:
+        own = self.member(state, index)
+        return own.ema, own.discriminator.variables
+
+    def grown(self, stage: Stage, state: Any) -> Any:
+        raise NotImplementedError("a sweep's members do not grow")
 
     def member(self, state: Any, index: int) -> train_step.TrainState:
         """One member's state."""
         own = jax.tree.map(lambda leaf: leaf[index], dataclasses.replace(state, step=None))
         return dataclasses.replace(own, step=state.step)
 
-    def gathered(self, states: Sequence[train_step.TrainState]) -> train_step.TrainState:
-        """The members' states, stacked: the opposite of `member`."""
-        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-        return dataclasses.replace(stacked, step=states[0].step)
-
-    def _steps(self, state: Any, values: Any, seeds: Any, items: Any, resident: Any, count: Any) -> Any:
+    def _steps(self, source: Source, state: Any, values: Any, seeds: Any, items: Any, resident: Any, count: Any) -> Any:
         def alone(state: Any, values: Any, seed: Any, items: Any) -> Any:
-            config = self._config
-            for name, value in values.items():
-                config = cfg.replaced_unchecked(config, name, value)
-            game = build.game(config, self._source.shape, self._source.classes)
-            return training.run_steps(game, self._source, state, resident, items, count, jax.random.key(seed))
+            game = self._plan.varied(values)
+            return training.run_steps(game, source, state, resident, items, count, jax.random.key(seed))
 
         if self._side_by_side:
             axes = self._axes()
@@ -283,6 +291,9 @@ class Program:
             out_specs=(state, P("member")),
             check_vma=False,
         )
+
+    def _shardings(self) -> Any:
+        return self._alike(self._everywhere, self._each)
 
     def _axes(self) -> Any:
         # The step is the same for all, and stays a scalar, so that a branch on it stays a branch.

@@ -7,10 +7,11 @@ import itertools
 import math
 import shlex
 import signal
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,9 @@ from jaxgan.data import Source
 from jaxgan.data.source import fetched, item_bytes
 from jaxgan.models import conv
 from jaxgan.run import build, checkpoint, directory, growth, metrics, parallel
+from jaxgan.run.experiment import Experiment, Stage
 from jaxgan.run.recording import Recorder
+from jaxgan.support.console import open_console
 from jaxgan.support.errors import NonFiniteError
 from jaxgan.support.progress import TrainingProgress, compiling
 
@@ -33,20 +36,6 @@ FEW = 100  # Pictures: with fewer, one has to be warned.
 DISPATCH_SECONDS = 0.5  # Aim for the length of a dispatch: short enough for a lively screen and a prompt stop.
 
 
-@dataclasses.dataclass(frozen=True)
-class _Job:
-    """What stays the same while a stage of a run trains."""
-
-    config: cfg.Config
-    run: Path
-    placement: parallel.Placement
-    game: train_step.Game
-    source: Source
-    key: jax.Array
-    profile: tuple[int, int] | None
-    console: Console
-
-
 def train(
     config: cfg.Config,
     run: Path,
@@ -54,10 +43,10 @@ def train(
     placement: parallel.Placement | None = None,
     profile: tuple[int, int] | None = None,
 ) -> bool:
-    """Trains a run from where it stands (its newest checkpoint, or the beginning) to `config.steps`.
+    """Trains a run from where it stands (its newest checkpoint, or the beginning) to the end.
 
-    Ctrl-C and SIGTERM end it cleanly after the dispatch under way, with a checkpoint. Of several processes any one may
-    get the signal, and all stop at the same step.
+    Ctrl-C and SIGTERM end it cleanly after the dispatch under way, with a checkpoint; while pictures are converted, at
+    once. Of several processes any one may get the signal, and all stop at the same step.
 
     Args:
         config: the experiment.
@@ -67,7 +56,7 @@ def train(
         profile: (first, last): write a profiler's trace of these steps to the run's directory.
 
     Returns:
-        Whether it is at `config.steps`; False where a signal stopped it before.
+        Whether it is at its end; False where a signal stopped it before.
 
     Raises:
         UserError: the directory belongs to another config or another process, or cannot be written, or the batch does
@@ -75,89 +64,376 @@ def train(
         NonFiniteError: a metric became NaN or infinite; the last good checkpoint stays.
     """
     placement = placement or parallel.place()
-    stages = [growth.at(config, stage) for stage in range(len(config.grow) + 1)]
-    for stage in stages:
-        parallel.check_batch(placement, stage.batch_size, stage.accumulate)
     first = parallel.is_first()
-    console = Console(quiet=quiet or not first, highlight=False)
+    console = open_console(quiet or not first)
     lock = directory.lock(run) if first else contextlib.nullcontext()
     with lock, catch_stop() as stop, parallel.lost_processes():
-        config = directory.as_begun(run, config)
-        directory.check_config(run, config)
-        source = build.source(config, placement.part)
-        directory.check_data(run, source)
+        experiment, source = prepared(run, config, placement)
         if 0 < source.count < FEW:
             console.print(
                 f"note: only {source.count} pictures: the generator may learn them by heart; look at neighbours.png",
                 soft_wrap=True,
             )
-
-        @functools.cache
-        def job(stage: int) -> _Job:
-            game = build.game(config, source.shape, source.classes, placement.axis, stage)
-            data = source.replace(batch_size=stages[stage].batch_size * config.discriminator_updates)
-            key = parallel.key(placement, config.seed)
-            return _Job(stages[stage], run, placement, game, data, key, profile, console)
-
-        restored = _restore(config, job)
-        if restored:
-            state, mark = restored.state, restored.record
-        else:
-            state, mark = directory.initial_state(config, job(0).game, source, placement), None
+        program = Alone(experiment, source, placement)
+        restored = _restore(run, experiment, placement, console)
+        state = restored.state if restored else experiment.initial_state(experiment.stages[0], placement)
         if first:
-            directory.write_config(run, config)
+            directory.write_config(run, experiment.config)
+        with opened(run, experiment, source, int(state.step), restored and restored.record) as member:
+            if int(state.step) >= experiment.steps and not member.early:
+                console.print(f"{run} is at step {state.step}: finished. Raise --steps to go on.", soft_wrap=True)
+            state = advance([member], program, state, console, stop, _raise, profile)
+            if member.recorder:
+                member.recorder.finish()
+                _close(member, console, int(state.step))
+            early = member.early
+        # What the first process does last may take longer than the others would wait for it at their exit.
+        parallel.barrier("the record is written")
+    return early or int(state.step) >= experiment.steps
+
+
+def prepared(
+    run: Path, config: cfg.Config, placement: parallel.Placement, source: Source | None = None
+) -> tuple[Experiment, Source]:
+    """A run's experiment and its data, after it has been checked that they are what it began with.
+
+    Args:
+        run: its directory.
+        config: the config to go on with.
+        placement: on which devices.
+        source: the data, where they are open already.
+
+    Raises:
+        UserError: as `train`.
+    """
+    config = directory.as_begun(run, config)
+    directory.check_config(run, config)
+    source = source or build.source(config, placement.part)
+    directory.check_data(run, source)
+    experiment = build.experiment(config, source.shape, source.classes, placement.axis)
+    for stage in experiment.stages:
+        parallel.check_batch(placement, stage.batch_size // stage.game.discriminator_updates, stage.game.accumulate)
+    return experiment, source
+
+
+@dataclasses.dataclass
+class Trainee:
+    """A run in a loop: a training has one, a sweep several.
+
+    Attributes:
+        run: its directory.
+        experiment: what it is made of.
+        recorder: writes what it leaves behind; None in processes other than the first.
+        saver: its checkpoints.
+        best: its best checkpoint; None where it keeps none.
+        early: whether so many looks in a row were no better than the best that there is no use in going on.
+        failed: why it cannot go on.
+    """
+
+    run: Path
+    experiment: Experiment
+    recorder: Recorder | None
+    saver: checkpoint.Saver
+    best: checkpoint.Saver | None
+    early: bool = False
+    failed: NonFiniteError | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether it is left behind by those that go on."""
+        return self.early or self.failed is not None
+
+    def note(self, step: int, collected: dict[str, np.ndarray]) -> None:
+        """Writes down the metrics [steps] of the steps after `step`, if all are finite."""
+        try:
+            metrics.check_finite(step + 1, collected, self.experiment.precision)
+        except NonFiniteError as error:
+            self.failed = error
+            return
+        if self.recorder:
+            self.recorder.write(step, collected)
+
+    def keep(self, step: int, state: Callable[[], train_step.TrainState], shown: Callable[[], Any], stop: bool) -> None:
+        """Looks at samples and saves, where it is time for that, and at the end.
+
+        Args:
+            step: the steps done.
+            state: gives its state.
+            shown: gives what a look needs of it: variables of the averaged generator and of the discriminator.
+            stop: whether this is where the loop stops.
+        """
+        plan = self.experiment
+        if step % plan.sample_every == 0 or step == plan.steps:
+            variables = shown()
+            if self.recorder:
+                self.recorder.look(plan.stage_of(step).game, step, *variables)
+            if self.best:
+                improved = self.recorder is not None and self.recorder.improved
+                if parallel.largest(np.array([improved], np.float32))[0]:
+                    self.best.save(state(), self.recorder and self.recorder.best_record())
+            self.judge()
+        if step % plan.checkpoint_every == 0 or step == plan.steps or stop or self.early:
+            self.saver.save(state(), self.recorder and self.recorder.mark())
+
+    def judge(self) -> None:
+        """Finds out, together with the other processes, whether it ends early."""
+        if self.experiment.best and self.experiment.patience:
+            since = self.recorder.since if self.recorder else 0
+            late = np.array([since >= self.experiment.patience], np.float32)
+            self.early = bool(parallel.largest(late)[0])
+
+
+@contextlib.contextmanager
+def opened(
+    run: Path, experiment: Experiment, source: Source, step: int, record: dict[str, Any] | None
+) -> Iterator[Trainee]:
+    """Opens all that a run writes, at a step, with the record that its checkpoint holds."""
+    with contextlib.ExitStack() as stack:
+        recorder = None
+        if parallel.is_first():
+            recorder = stack.enter_context(Recorder(run, experiment, source, step, record))
+        saver = stack.enter_context(checkpoint.open_for_saving(run, experiment))
+        best = stack.enter_context(checkpoint.open_best(run, experiment)) if experiment.best else None
+        member = Trainee(run, experiment, recorder, saver, best)
+        member.judge()
+        yield member
+
+
+class Program(Protocol):
+    """How the members of a loop are put on devices.
+
+    Attributes:
+        platform: of the devices.
+    """
+
+    platform: str
+
+    def sources(self, stage: Stage) -> list[Source]:
+        """Each member's data in a stage."""
+        ...
+
+    def compiled(
+        self, stage: Stage, form: conv.Form, state: Any, foretell: Callable[[float], None]
+    ) -> Callable[[Any, Any, jax.Array], tuple[Any, train_step.Metrics]]:
+        """(state, items, count) -> (state, metrics [members, room], of which `count` are filled); donates the state."""
+        ...
+
+    def put(self, items: list[Any]) -> Any:
+        """Puts what each member's steps need, arrays [room, ...], on the devices."""
+        ...
+
+    def put_count(self, count: int) -> jax.Array:
+        """Puts a number on the devices."""
+        ...
+
+    def member(self, state: Any, index: int) -> train_step.TrainState:
+        """One member's state."""
+        ...
+
+    def shown(self, state: Any, index: int) -> tuple[Any, Any]:
+        """What a look at one member needs, in this process: see `Trainee.keep`."""
+        ...
+
+    def grown(self, stage: Stage, state: Any) -> Any:
+        """The state, taken to the next stage."""
+        ...
+
+
+class Alone:
+    """The program of a run by itself, on the devices of a placement."""
+
+    def __init__(self, experiment: Experiment, source: Source, placement: parallel.Placement) -> None:
+        self.platform = placement.platform
+        self._experiment, self._source, self._placement = experiment, source, placement
+        self._key = parallel.key(placement, experiment.seed)
+
+    def sources(self, stage: Stage) -> list[Source]:
+        return [self._source.replace(batch_size=stage.batch_size)]
+
+    def compiled(self, stage: Stage, form: conv.Form, state: Any, foretell: Callable[[float], None]) -> Any:
+        place, source = self._placement, self.sources(stage)[0]
+        steps = compile_steps(place, stage.game, source, state, self._key, form, foretell)
+        resident = parallel.put_everywhere(place, source.resident)
+
+        return lambda state, items, count: steps(state, resident, items, count, self._key)
+
+    def put(self, items: list[Any]) -> Any:
+        return parallel.put_items(self._placement, items[0])
+
+    def put_count(self, count: int) -> jax.Array:
+        return parallel.put_everywhere(self._placement, np.int32(count))
+
+    def member(self, state: Any, index: int) -> train_step.TrainState:
+        return state
+
+    def shown(self, state: Any, index: int) -> tuple[Any, Any]:
+        # The discriminator is looked at only where examples are points, in a plane that can be drawn.
+        drawn = state.discriminator.variables if len(self._source.shape) == 1 else {}
+        return parallel.local(self._placement, (state.ema, drawn))
+
+    def grown(self, stage: Stage, state: Any) -> Any:
+        new = self._experiment.initial_state(stage, self._placement)
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, new)
+        return jax.jit(growth.grow, out_shardings=shardings)(state, new)
+
+
+def advance(
+    members: Sequence[Trainee],
+    program: Program,
+    state: Any,
+    console: Console,
+    stop: list[int],
+    failed: Callable[[Trainee], None],
+    profile: tuple[int, int] | None = None,
+) -> Any:
+    """Trains members that share a program and a step, through all stages, until the end or until `stop` is filled.
+
+    Args:
+        members: the runs.
+        program: on the devices.
+        state: of all of them; donated.
+        console: where to show progress.
+        stop: signals caught in this process; any process's stop all.
+        failed: told of each member whose metrics stopped being finite; unless it raises, the others go on.
+        profile: (first, last): steps to write a profiler's trace of.
+
+    Returns:
+        The state reached, which is saved.
+    """
+    plan, step, stopped = members[0].experiment, int(state.step), False
+    while step < plan.steps and not stopped and not all(member.over for member in members):
+        stage = plan.stage_after(step)
+        if stage is not plan.stage_of(step):
+            state = program.grown(stage, state)
+            side = stage.game.generator.side  # pyright: ignore[reportAttributeAccessIssue]
+            console.print(f"step {step}: the pictures grow to {side} x {side}", soft_wrap=True)
+        state, stopped = _stretch(members, program, stage, state, console, stop, failed, profile)
         step = int(state.step)
-        with Recorder(run, config, source, step, mark) if first else contextlib.nullcontext() as recorder:
-            early = _early(config, recorder)
-            if not early and step < config.steps:
-                keeping = checkpoint.open_best(run, config) if config.best else contextlib.nullcontext()
-                with checkpoint.open_for_saving(run, config) as saver, keeping as best:
-                    stopped = False
-                    while step < config.steps and not stopped:
-                        here = job(growth.stage(config, step))
-                        if growth.stage(config, step) > growth.stage_of(config, step):
-                            state = _grown(here, state)
-                        form, until = form_of(config, placement.platform, step)
-                        state, stopped = _loop(here, form, until, state, saver, best, recorder, stop)
-                        step = int(state.step)
-                early = _early(config, recorder)
-            elif not early:
-                console.print(f"{run} is at step {step}: finished. Raise --steps to go on.", soft_wrap=True)
-            if recorder:
-                recorder.finish()
-                _close(config, run, console, recorder, step, early)
-    return early or step >= config.steps
+    return state
 
 
-def _grown(job: _Job, state: train_step.TrainState) -> train_step.TrainState:
-    """The state, taken to a stage of progressive growing."""
-    new = directory.initial_state(job.config, job.game, job.source, job.placement)
-    side = job.game.generator.side  # pyright: ignore[reportAttributeAccessIssue]
-    job.console.print(f"step {int(state.step)}: the pictures grow to {side} x {side}", soft_wrap=True)
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, new)
-    return jax.jit(growth.grow, out_shardings=shardings)(state, new)
+def _stretch(
+    members: Sequence[Trainee],
+    program: Program,
+    stage: Stage,
+    state: Any,
+    console: Console,
+    stop: list[int],
+    failed: Callable[[Trainee], None],
+    profile: tuple[int, int] | None,
+) -> tuple[Any, bool]:
+    """As `advance`, as far as one compiled program goes; also returns whether to stop."""
+    plan, step = members[0].experiment, int(state.step)
+    form, until = plan.form(program.platform, step)
+    sources = program.sources(stage)
+    with compiling(console, form) as foretell:
+        compiled = program.compiled(stage, form, state, foretell)
+    fetching, room = [fetched(source, step, until) for source in sources], capacity(sources[0])
+    stopped, seconds_a_step = False, math.inf  # Not known yet: the first dispatch is one step.
+    images = len(members) * stage.batch_size // stage.game.discriminator_updates
+
+    def following(step: int) -> tuple[int, Any, jax.Array]:
+        """How many steps to take from here in one dispatch, and what has to travel for them."""
+        count = next_count(plan, step, seconds_a_step, room, (until, *(profile or ())))
+        items = program.put([stack_items(items, count, room) for items in fetching])
+        return count, items, program.put_count(count)
+
+    # Nothing travels unseen: what should is put there by name.
+    with (
+        TrainingProgress(console, step, plan.steps, images) as progress,
+        jax.transfer_guard("disallow"),
+        contextlib.ExitStack() as profiler,
+    ):
+        ready = following(step)
+        while step < until and not stopped and not all(member.over for member in members):
+            count, items, counted = ready
+            if profile and step == profile[0]:
+                profiler.enter_context(jax.profiler.trace(members[0].run / "profile"))
+            since = time.perf_counter()
+            state, collected = compiled(state, items, counted)
+            if step + count < until:
+                ready = following(step + count)  # Travels while the devices work.
+            everyone = {name: values.reshape(len(members), -1) for name, values in jax.device_get(collected).items()}
+            collected = {name: values[:, :count] for name, values in everyone.items()}
+            # Processes must agree on how long the next dispatch is, and on whether there is one.
+            mine = np.array([bool(stop), (time.perf_counter() - since) / count], np.float32)
+            stopped, seconds_a_step = map(float, parallel.largest(mine))
+            with jax.transfer_guard("allow"):
+                _after(members, program, state, step, collected, bool(stopped), failed)
+            step += count
+            _show(members, progress, step, collected)
+            if profile and step == profile[1]:
+                profiler.close()
+    return state, bool(stopped)
 
 
-def _early(config: cfg.Config, recorder: Recorder | None) -> bool:
-    """Whether so many looks in a row were no better than the best that there is no use in going on."""
-    since = recorder.since if recorder and config.best else 0
-    return bool(config.patience) and bool(parallel.largest(np.array([since >= config.patience], np.float32))[0])
+def _after(
+    members: Sequence[Trainee],
+    program: Program,
+    state: Any,
+    step: int,
+    collected: dict[str, np.ndarray],
+    stop: bool,
+    failed: Callable[[Trainee], None],
+) -> None:
+    """Does what is due after a dispatch, for each member that is not over.
+
+    Args:
+        members: the runs.
+        program: theirs.
+        state: after the dispatch.
+        step: before it.
+        collected: its metrics [members, steps].
+        stop: whether the loop stops here.
+        failed: see `advance`.
+    """
+    for index, member in enumerate(members):
+        if member.over:
+            continue
+        own = {name: values[index] for name, values in collected.items()}
+        member.note(step, own)
+        if member.failed:
+            failed(member)
+            continue
+        of = functools.partial(program.member, state, index)
+        member.keep(step + len(next(iter(own.values()))), of, functools.partial(program.shown, state, index), stop)
 
 
-def _close(config: cfg.Config, run: Path, console: Console, recorder: Recorder, step: int, early: bool) -> None:
+def _show(members: Sequence[Trainee], progress: TrainingProgress, step: int, collected: dict[str, np.ndarray]) -> None:
+    """Moves progress on: one run's losses and diagnosis, or the medians of several and how many are healthy."""
+    going = [index for index, member in enumerate(members) if not member.failed]
+    if not going:
+        return
+    last = {name: float(np.median(values[going, -1])) for name, values in collected.items()}
+    states = [recorder.diagnosis.state for index in going if (recorder := members[index].recorder)]
+    words = (states or [""])[0] if len(members) == 1 else f"{states.count('healthy')} of {len(members)} healthy"
+    progress.update(step, last, words)
+    if step % members[0].experiment.sample_every == 0 or step == members[0].experiment.steps:
+        progress.milestone(step, last, words)
+
+
+def _raise(member: Trainee) -> None:
+    kept = checkpoint.steps(member.run)
+    where = f"The last good checkpoint is step {kept[-1]}." if kept else "No checkpoint was made yet."
+    raise NonFiniteError(f"{member.run}: {member.failed} {where}") from None
+
+
+def _close(member: Trainee, console: Console, step: int) -> None:
     """Says how a training ended, and in which state."""
+    run, plan, recorder = member.run, member.experiment, member.recorder
+    assert recorder is not None
     console.print(f"{recorder.diagnosis}", soft_wrap=True)
     if recorder.nearest:
         console.print(f"{recorder.nearest} ({run}/neighbours.png).", soft_wrap=True)
     if recorder.kept:
-        console.print(f"The best {config.best} was at step {recorder.kept[0]}, kept in {run}/best.", soft_wrap=True)
-    if early:
-        print(f"Stopped early at step {step}: {config.best} has not been better for {config.patience} looks.")
-    elif step >= config.steps:
+        console.print(f"The best {plan.best} was at step {recorder.kept[0]}, kept in {run}/best.", soft_wrap=True)
+    if member.early:
+        print(f"Stopped early at step {step}: {plan.best} has not been better for {plan.patience} looks.")
+    elif step >= plan.steps:
         print(f"Done, {step} steps: {run}/ has samples/, samples.gif, losses.png, metrics.jsonl, checkpoints/.")
     else:
         again = shlex.join(["jaxgan", "train", str(run)])
-        print(f"Stopped at step {step} of {config.steps}, saved. Go on with: {again}")
+        print(f"Stopped at step {step} of {plan.steps}, saved. Go on with: {again}")
 
 
 def run_steps(
@@ -201,13 +477,13 @@ def capacity(source: Source) -> int:
     return max(1, min(CAPACITY, CAPACITY_BYTES // item_bytes(source)))
 
 
-def next_count(config: cfg.Config, step: int, seconds_a_step: float, room: int, edges: Iterable[int] = ()) -> int:
+def next_count(plan: Experiment, step: int, seconds_a_step: float, room: int, edges: Iterable[int] = ()) -> int:
     """How many steps to take in one dispatch: about half a second's, and up to the next thing to do after a step."""
     return min(
         max(1, int(DISPATCH_SECONDS / seconds_a_step)),
         room,
-        *(interval - step % interval for interval in (config.sample_every, config.checkpoint_every)),
-        *(edge - step for edge in (config.steps, *edges) if edge > step),
+        *(interval - step % interval for interval in (plan.sample_every, plan.checkpoint_every)),
+        *(edge - step for edge in (plan.steps, *edges) if edge > step),
     )
 
 
@@ -228,26 +504,6 @@ def stack_items(items: Iterator[Any], count: int, room: int) -> Any:
     return jax.tree.map(pad, *itertools.islice(items, count))
 
 
-def change_of(config: cfg.Config, platform: str) -> float:
-    """The step at which convolutions change over from the quick form to the fast one; infinite where they do not.
-
-    A function of the config and the platform alone, so that a run which is stopped or extended has the forms of one
-    that is not. Where pictures grow, only the last size runs for long enough to change over.
-    """
-    same = config.precision != "float32" or config.generator.kind == config.discriminator.kind == "mlp"
-    if platform != "cpu" or same or config.quick_steps is None:
-        return math.inf
-    return (config.grow[-1] if config.grow else 0) + config.quick_steps
-
-
-def form_of(config: cfg.Config, platform: str, step: int) -> tuple[conv.Form, int]:
-    """The form of convolutions in the steps after `step`, and until which step."""
-    end, change = growth.end(config, growth.stage(config, step)), change_of(config, platform)
-    if config.quick_steps is None and platform == "cpu":
-        return "everywhere", end
-    return ("fast", end) if step >= change else ("quick", int(min(end, change)))
-
-
 def compile_steps(
     placement: parallel.Placement,
     game: train_step.Game,
@@ -263,111 +519,35 @@ def compile_steps(
     return parallel.compile_loop(placement, loop, state, source.resident, items, key, form, foretell)
 
 
-def _loop(
-    job: _Job,
-    form: conv.Form,
-    until: int,
-    state: train_step.TrainState,
-    saver: checkpoint.Saver,
-    best: checkpoint.Saver | None,
-    recorder: Recorder | None,
-    stop: list[int],
-) -> tuple[train_step.TrainState, bool]:
-    """Runs steps of a stage, in one form of convolutions, up to `until` or until `stop` is filled in any process.
-
-    Returns:
-        The state reached, which is saved where it is the run's last; and whether to stop.
-    """
-    config, source, place = job.config, job.source, job.placement
-    step = int(state.step)
-    with compiling(job.console, form) as foretell:
-        compiled = compile_steps(place, job.game, source, state, job.key, form, foretell)
-    resident = parallel.put_everywhere(place, source.resident)
-    fetching, room = fetched(source, step, until), capacity(source)
-    stopped, seconds_a_step = False, math.inf  # Not known yet: the first dispatch is one step.
-
-    def plan(step: int) -> tuple[int, Any, jax.Array]:
-        """How many steps to take from here in one dispatch, and what has to travel for them."""
-        count = next_count(config, step, seconds_a_step, room, (until, *(job.profile or ())))
-        items = parallel.put_items(place, stack_items(fetching, count, room))
-        return count, items, parallel.put_everywhere(place, np.int32(count))
-
-    # Nothing travels unseen: what should is put there by name.
-    with (
-        TrainingProgress(job.console, step, config.steps, config.batch_size) as progress,
-        jax.transfer_guard("disallow"),
-        contextlib.ExitStack() as profiler,
-    ):
-        following = plan(step)
-        while step < until and not stopped:
-            count, items, counted = following
-            if job.profile and step == job.profile[0]:
-                profiler.enter_context(jax.profiler.trace(job.run / "profile"))
-            since = time.perf_counter()
-            state, collected = compiled(state, resident, items, counted, job.key)
-            if step + count < until:
-                following = plan(step + count)  # Travels while the devices work.
-            collected = {name: values[:count] for name, values in jax.device_get(collected).items()}
-            # Processes must agree on how long the next dispatch is, and on whether there is one.
-            mine = np.array([bool(stop), (time.perf_counter() - since) / count], np.float32)
-            stopped, seconds_a_step = map(float, parallel.largest(mine))
-            try:
-                metrics.check_finite(step + 1, collected, config.precision)
-            except NonFiniteError as error:
-                kept = checkpoint.steps(job.run)
-                where = f"The last good checkpoint is step {kept[-1]}." if kept else "No checkpoint was made yet."
-                raise NonFiniteError(f"{job.run}: {error} {where}") from None
-            if recorder:
-                recorder.write(step, collected)
-            step += count
-            last = {name: float(values[-1]) for name, values in collected.items()}
-            progress.update(step, last, recorder.diagnosis.state if recorder else "")
-            with jax.transfer_guard("allow"):
-                if step % config.sample_every == 0 or step == config.steps:
-                    drawn = state.discriminator.variables if len(source.shape) == 1 else {}  # Only of points.
-                    variables = parallel.local(place, (state.ema, drawn))
-                    if recorder:
-                        recorder.look(job.game, step, *variables)
-                        progress.milestone(step, last, recorder.diagnosis.state)
-                    if best:
-                        improved = recorder is not None and recorder.improved
-                        if parallel.largest(np.array([improved], np.float32))[0]:
-                            best.save(state, recorder.best_record() if recorder else None)
-                        stopped = stopped or _early(config, recorder)
-                if step % config.checkpoint_every == 0 or step == config.steps or stopped:
-                    saver.save(state, recorder.mark() if recorder else None)
-            if job.profile and step == job.profile[1]:
-                profiler.close()
-    return state, bool(stopped)
-
-
-def _restore(config: cfg.Config, job_of: Callable[[int], _Job]) -> checkpoint.Restored | None:
-    job = job_of(0)
-
+def _restore(
+    run: Path, experiment: Experiment, placement: parallel.Placement, console: Console
+) -> checkpoint.Restored | None:
     def abstract(step: int) -> train_step.TrainState:
-        job = job_of(growth.stage_of(config, step))
-        return directory.abstract_state(config, job.game, job.source.shape, job.source.classes, job.placement)
+        return experiment.abstract_state(experiment.stage_of(step), placement)
 
-    restored = checkpoint.restore(job.run, config, abstract)
+    restored = checkpoint.restore(run, experiment, abstract)
     parallel.barrier("every process has read the checkpoints")
     if restored is None:
         return None
     if parallel.is_first():
-        for path in restored.unreadable:
-            aside = path.rename(path.with_name(f"{path.name}.unreadable"))
-            job.console.print(f"{path} cannot be read (truncated?); set aside as {aside.name}", soft_wrap=True)
+        for damaged in restored.damaged:
+            aside = checkpoint.set_aside(damaged)
+            console.print(f"{damaged}; set aside as {aside.name}", soft_wrap=True)
     parallel.barrier("what cannot be read is out of the way")
-    job.console.print(f"resuming {job.run} from step {int(restored.state.step)}", soft_wrap=True)
+    console.print(f"resuming {run} from step {int(restored.state.step)}", soft_wrap=True)
     old, now = restored.versions, checkpoint.versions()
     changed = [f"{name} {old.get(name)}, now {now[name]}" for name in now if old.get(name) != now[name]]
     if changed:
-        job.console.print(f"note: made with {'; '.join(changed)}: the last digits may differ", soft_wrap=True)
+        console.print(f"note: made with {'; '.join(changed)}: the last digits may differ", soft_wrap=True)
     return restored
 
 
 @contextlib.contextmanager
 def catch_stop() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM in a list instead of letting them interrupt; a second SIGINT interrupts."""
+    """Collects SIGINT and SIGTERM in a list instead of letting them interrupt; a second SIGINT interrupts.
+
+    Only the main thread gets signals; in another the list stays empty, and they interrupt as usual.
+    """
     caught: list[int] = []
 
     def note(number: int, _: Any) -> None:
@@ -375,7 +555,8 @@ def catch_stop() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         caught.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    ours = threading.current_thread() is threading.main_thread()  # Another thread cannot, and need not, see signals.
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM) if ours}
     try:
         yield caught
     finally:

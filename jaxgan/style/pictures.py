@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from PIL import Image
 
 from jaxgan.data.pictures import DEEP, deep_grey, has_alpha, open_picture
 from jaxgan.support.errors import UserError
+from jaxgan.support.files import write_atomically
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 """What can be written."""
@@ -129,14 +129,12 @@ def write(path: Path, pixels: np.ndarray, profile: bytes | None = None, settings
         keywords["quality"] = 95
     if image_format == "JPEG":
         keywords["comment"] = text.encode()
-    partial = path.with_name(f".{path.name}.partial")
+    buffer = io.BytesIO()
     try:
-        buffer = io.BytesIO()
         image.save(buffer, image_format, **keywords)
-        partial.write_bytes(buffer.getvalue())
-        os.replace(partial, path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be written: {error}") from error
+    write_atomically(path, buffer.getvalue())
 
 
 def _rgb(image: Image.Image) -> np.ndarray:

@@ -28,6 +28,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from jaxgan.style import vgg
 from jaxgan.support import cache
+from jaxgan.support.console import open_console
 from jaxgan.support.errors import UserError
 
 _OWN_SHA256 = "d680137d015eb4e2e90ab2560fb654d146581fc577cc0c7b9f0ee6f99868e99f"
@@ -139,7 +140,7 @@ def download(url: str, folder: Path | None = None, console: Console | None = Non
 
 def _fetch(url: str, partial: Path, console: Console | None) -> bool:
     """Adds to a partial file what is missing, as far as the connection holds; says whether it is whole."""
-    shown = console or Console(stderr=True)
+    shown = console or open_console(stderr=True)
     have = partial.stat().st_size if partial.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     with urllib.request.urlopen(request, timeout=30) as response:

@@ -1,13 +1,19 @@
-"""Where jaxgan keeps what can be made or fetched again: downloaded weights, compiled programs."""
+"""Where jaxgan keeps what can be made or fetched again: downloaded weights, compiled programs, sets made of folders."""
 
 import contextlib
 import os
 from pathlib import Path
 
+import platformdirs
+
+MOST_BYTES = 2 * 2**30
+"""Of compiled programs; when a command starts and there are more, those that were not used for longest go."""
+
 
 def folder() -> Path:
-    """`jaxgan` in the user's cache directory."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxgan"
+    """`jaxgan` in the user's cache directory: XDG_CACHE_HOME, or where the system has it (~/.cache on Linux)."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return Path(home) / "jaxgan" if home else platformdirs.user_cache_path("jaxgan", appauthor=False)
 
 
 def keep_programs() -> None:
@@ -20,5 +26,26 @@ def keep_programs() -> None:
         with contextlib.suppress(OSError):
             programs.mkdir(parents=True, exist_ok=True)
             os.environ["JAX_COMPILATION_CACHE_DIR"] = str(programs)
+            trim(programs, MOST_BYTES)
     # A command compiles some seventy small programs, too; together they take seconds.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.02")
+
+
+def trim(programs: Path, most: int) -> None:
+    """Deletes the files of a folder that were not used for longest, where they are more than so many bytes in all.
+
+    JAX can bound its cache, too, but then locks it for each program it reads, and gives up on a cache that has
+    programs from before it was bounded, or whose writer was killed.
+    """
+    with os.scandir(programs) as entries:
+        files = [(entry.stat(), entry.path) for entry in entries if entry.is_file()]
+    excess = sum(stat.st_size for stat, _ in files) - most
+    if excess <= 0:
+        return
+    excess += most // 4  # Room, so that this is not done at every start.
+    for stat, path in sorted(files, key=lambda file: max(file[0].st_atime, file[0].st_mtime)):
+        if excess <= 0:
+            return
+        with contextlib.suppress(FileNotFoundError):  # Another process does the same.
+            os.unlink(path)
+        excess -= stat.st_size

@@ -57,7 +57,7 @@ def save(path: Path, image: np.ndarray) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(path)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be written: {error}") from error
+        raise UserError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
 
 
 def load(path: Path) -> np.ndarray:

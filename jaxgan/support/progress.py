@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -24,32 +25,50 @@ def compiling(console: Console, form: str) -> Iterator[Callable[[float], None]]:
         yield foretell
 
 
-class TrainingProgress:
+class Bar:
+    """A live bar with a text, and what time it took, in a terminal; elsewhere only `line`. Use as a context manager."""
+
+    def __init__(self, console: Console, total: int | None, done: int = 0, text: str = "", left: bool = True) -> None:
+        self._console, self._total = console, total
+        columns = [BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}", markup=False)]
+        columns += [TimeElapsedColumn(), *([TextColumn("left"), TimeRemainingColumn()] if left else [])]
+        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._task = self._bar.add_task("", total=total, completed=done, text=text)
+
+    def move(self, done: int, text: str, total: int | None = None) -> None:
+        """Moves on, to what is done of the total."""
+        self._bar.update(self._task, completed=done, total=total, text=text)
+
+    def line(self, text: str) -> None:
+        """Leaves a line behind where there is no bar (a log file, say)."""
+        if not self._console.is_terminal:
+            self._console.print(text, soft_wrap=True)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+
+class TrainingProgress(Bar):
     """Shows steps, speed, remaining time and the two losses. Use as a context manager."""
 
     def __init__(self, console: Console, step: int, steps: int, batch_size: int) -> None:
-        self._console, self._steps, self._batch_size = console, steps, batch_size
+        super().__init__(console, steps, step)
+        self._batch_size = batch_size
         self._start = (step, time.perf_counter())
-        self._bar = Progress(
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("train", total=steps, completed=step, text="")
 
     def update(self, step: int, metrics: dict[str, float], state: str) -> None:
         """Moves on to `step`, whose metrics are shown, and the state of the game in words."""
-        self._bar.update(self._task, completed=step, text=self._text(step, metrics, state))
+        self.move(step, self._text(step, metrics, state))
 
     def milestone(self, step: int, metrics: dict[str, float], state: str) -> None:
-        """Leaves a line behind where there is no bar (a log file, say)."""
-        if not self._console.is_terminal:
-            self._console.print(f"step {step}/{self._steps}  {self._text(step, metrics, state)}", soft_wrap=True)
+        """Leaves a line behind where there is no bar."""
+        self.line(f"step {step}/{self._total}  {self._text(step, metrics, state)}")
 
     def _text(self, step: int, metrics: dict[str, float], state: str) -> str:
         first, since = self._start
@@ -58,12 +77,3 @@ class TrainingProgress:
             f"{rate:.1f} steps/s  {rate * self._batch_size:.0f} images/s  "
             f"D loss {metrics['discriminator/loss']:.3f}  G loss {metrics['generator/loss']:.3f}  {state}"
         )
-
-    def __enter__(self) -> "TrainingProgress":
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()

@@ -1,0 +1,84 @@
+"""Files that are whole or not there, and errors of the file system in one line."""
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from jaxgan.support.errors import UserError
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes a file, and the folders it needs, so that a reader, or a kill, never meets half of it.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    with in_one_line(path, "written"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise UserError(f"{path}: is a folder; a file is to be written there")
+        partial = path.with_name(f".{uuid.uuid4().hex}.partial")  # Never longer than a name may be, nor another's.
+        try:
+            partial.write_bytes(data)
+            os.replace(partial, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+            raise
+
+
+def read_text(path: Path) -> str:
+    """The text of a file, UTF-8.
+
+    Raises:
+        UserError: it cannot be read, or is not text.
+    """
+    with in_one_line(path, "read"):
+        return path.read_text("utf-8")
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; of a path that cannot be looked at there is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_dir(path: Path) -> bool:
+    """Whether there is such a folder, as `is_file`."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with the home directory in place of ~.
+
+    Raises:
+        UserError: there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"{path}: there is no such user's home directory") from None
+
+
+@contextlib.contextmanager
+def in_one_line(path: Path, done: str) -> Iterator[None]:
+    """Makes a UserError of what the file system refuses.
+
+    Args:
+        path: what is worked on.
+        done: what could not be done to it: "read", "written".
+    """
+    try:
+        yield
+    except UnicodeError:
+        raise UserError(f"{path}: cannot be {done}: it is not UTF-8") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be {done}: {error.strerror or error}") from error
