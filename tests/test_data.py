@@ -47,7 +47,10 @@ def test_orders_are_those_of_before_made_once_and_let_go(monkeypatch):
     monkeypatch.setattr(np.random, "Philox", lambda key: made.append(tuple(key)) or philox(key))
     count = 1003
     with concurrent.futures.ThreadPoolExecutor(8) as threads:
-        found = np.concatenate(list(threads.map(lambda step: source.order(count, 59, 77, step), range(20 * 17))))
+        epochs = [range(17 * epoch, 17 * epoch + 17) for epoch in range(20)]  # The eight read one at a time.
+        found = np.concatenate(
+            [part for steps in epochs for part in threads.map(lambda step: source.order(count, 59, 77, step), steps)]
+        )
     assert sorted(made) == [(77, epoch) for epoch in range(20)]
     for epoch in range(20):
         expected = np.random.Generator(philox([77, epoch])).permutation(count)

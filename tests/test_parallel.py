@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -199,6 +200,33 @@ def test_pmap_among_processes(alone, tmp_path):
     said, _ = (launcher := start(2, 2, tmp_path / "run", LENGTH, "--parallel=pmap")).communicate(timeout=300)
     assert launcher.returncode == 0, said
     assert_close(tmp_path / "run", alone)
+
+
+SLOW_END = """
+import sys, time
+from jaxgan import cli
+from jaxgan.run import recording
+finish = recording.Recorder.finish
+recording.Recorder.finish = lambda self: (time.sleep(12), finish(self))
+cli.main(sys.argv[1:])
+"""
+
+
+def test_the_first_process_may_take_its_time_at_the_end(tmp_path):
+    """Longer than the others' shutdown would wait for it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    flags = [*SMALL_FLAGS, "--steps=10", "--sample-every=10", f"--out={tmp_path / 'run'}", "--distributed"]
+    flags += [f"--coordinator=127.0.0.1:{port}", "--processes=2", "--timeout=4"]
+    command = [sys.executable, "-c", SLOW_END, "train", "mnist_fc", *flags]
+    processes = [
+        subprocess.Popen([*command, f"--process={index}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for index in (0, 1)
+    ]
+    said = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert (tmp_path / "run" / "losses.png").is_file()
 
 
 SCRIPTS = sorted((ROOT / "launch").glob("*.sh"))

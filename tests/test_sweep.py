@@ -15,8 +15,8 @@ from test_training import steps_of
 
 from jaxgan import cli, train_step
 from jaxgan import config as cfg
-from jaxgan.run import directory, sweep, training
-from jaxgan.support.errors import UserError
+from jaxgan.run import checkpoint, directory, metrics, sweep, training
+from jaxgan.support.errors import NonFiniteError, UserError
 
 MLP = cfg.Config(
     data="ring",
@@ -193,3 +193,86 @@ def test_bad_sweeps_are_one_line(tmp_path, capsys):
     sweep.sweep(dataclasses.replace(MLP, steps=8), 1, {}, tmp_path / "out", quiet=True)
     with pytest.raises(UserError, match="made by another config: r1"):
         sweep.sweep(dataclasses.replace(MLP, steps=8, r1=0.3), 1, {}, tmp_path / "out", quiet=True)
+
+
+def stands(out):
+    """Of every member its digest and lines."""
+    runs = sorted(path.parent for path in out.rglob("config.json"))
+    return {
+        run.name: (directory.digest(directory.read(run).state), (run / "metrics.jsonl").read_text()) for run in runs
+    }
+
+
+def test_one_more_seed_or_value_takes_nothing_from_the_others(tmp_path, capsys):
+    short = dataclasses.replace(MLP, steps=16)
+    sweep.sweep(short, 2, {"r1": [0.1]}, tmp_path, quiet=True)
+    before = stands(tmp_path)
+    steps = {run: checkpoint.steps(tmp_path / run) for run in before}
+    assert sweep.sweep(short, 3, {"r1": [0.1, 0.2]}, tmp_path, quiet=True)
+    after = stands(tmp_path)
+    assert len(after) == 6
+    assert {run: after[run] for run in before} == before
+    assert {run: checkpoint.steps(tmp_path / run) for run in before} == steps
+    assert all(int(directory.read(tmp_path / run).state.step) == 16 for run in after)
+
+
+def test_one_that_failed_is_left_as_it_is_until_it_is_to_be_tried_again(tmp_path, monkeypatch, capsys):
+    original = train_step.train_step
+
+    def poisoned(game, state, batch, key):
+        state, metrics = original(game, state, batch, key)
+        bad = (jax.random.key_data(key)[-1] == 1) & (state.step >= 12)
+        return state, metrics | {"generator/loss": jax.numpy.where(bad, jax.numpy.nan, metrics["generator/loss"])}
+
+    monkeypatch.setattr(train_step, "train_step", poisoned)
+    sweep.sweep(MLP, 2, {}, tmp_path, quiet=True)
+    before = stands(tmp_path)
+    assert sweep.sweep(MLP, 2, {}, tmp_path)
+    assert "seed=1: failed before (step 12: the generator's loss is NaN" in capsys.readouterr().out
+    assert stands(tmp_path) == before
+    monkeypatch.setattr(train_step, "train_step", original)
+    (tmp_path / "seed=1" / "failed").unlink()
+    assert sweep.sweep(MLP, 2, {}, tmp_path, quiet=True)
+    assert stands(tmp_path)["seed=0"] == before["seed=0"]
+    assert int(directory.read(tmp_path / "seed=1").state.step) == MLP.steps
+
+
+def test_where_all_fail_it_stops_and_says_so(tmp_path, monkeypatch):
+    original, done = train_step.train_step, []
+
+    def poisoned(game, state, batch, key):
+        state, metrics = original(game, state, batch, key)
+        return state, metrics | {"generator/loss": metrics["generator/loss"] + jax.numpy.nan}
+
+    monkeypatch.setattr(train_step, "train_step", poisoned)
+    after = training._after
+    monkeypatch.setattr(training, "_after", lambda *arguments: done.append(1) or after(*arguments))
+    with pytest.raises(NonFiniteError, match=r"all runs failed; .*seed=0: step 1: the generator's loss is NaN"):
+        sweep.sweep(MLP, 2, {}, tmp_path, quiet=True)
+    assert len(done) == 1
+
+
+def test_members_keep_their_best_and_stop_early(tmp_path):
+    config = dataclasses.replace(
+        MLP, best="modes/high_quality", patience=2, steps=80, sample_every=4, seed=3, ema_decay=0.0
+    )
+    assert sweep.sweep(config, 2, {}, tmp_path, quiet=True)
+    for seed in (3, 4):
+        run = tmp_path / f"seed={seed}"
+        scores = {
+            line["step"]: line["modes/high_quality"]
+            for line in metrics.read(run / "metrics.jsonl")
+            if "modes/kl" in line
+        }
+        kept = int(directory.read(run, best=True).state.step)
+        assert scores[kept] == max(scores.values())
+        assert int(directory.read(run).state.step) == max(scores) == min(80, kept + 8)
+
+
+def test_the_same_run_twice_is_refused_and_members_are_locked(tmp_path):
+    with pytest.raises(UserError, match="--vary seed: every combination has seeds of its own"):
+        sweep.members(MLP, 1, {"seed": [1, 2]}, tmp_path)
+    with pytest.raises(UserError, match=r"--vary: r1=0.1,seed=0 and r1=0.1,seed=0 are the same run"):
+        sweep.members(MLP, 1, {"r1": [0.1, 1e-1]}, tmp_path)
+    with directory.lock(tmp_path / "seed=1"), pytest.raises(UserError, match="seed=1: another process is training"):
+        sweep.sweep(MLP, 2, {}, tmp_path, quiet=True)

@@ -103,7 +103,7 @@ class Discriminator(nn.Module):
         x = image.astype(self.dtype)
         for index, (width, side) in enumerate(zip(widths, sides, strict=True)):
             # The first block sees pixels, of which an activation would cut off half.
-            x = DownBlock(width, index < halvings, index > 0, self.dtype)(x)
+            x = DownBlock(width, side < (sides[index - 1] if index else size), index > 0, self.dtype)(x)
             if side == self.attention and side not in sides[:index]:
                 x = SelfAttention(self.dtype)(x)
         features = jnp.sum(nn.relu(x).astype(jnp.float32), axis=(1, 2))

@@ -28,6 +28,7 @@ from jaxgan.run.experiment import Experiment, Stage
 from jaxgan.run.recording import Recorder
 from jaxgan.support.console import open_console
 from jaxgan.support.errors import NonFiniteError
+from jaxgan.support.files import in_one_line
 from jaxgan.support.progress import TrainingProgress, compiling
 
 CAPACITY = 256  # Steps a dispatch at the most: room for the metrics, and for
@@ -188,7 +189,7 @@ def opened(
     run: Path, experiment: Experiment, source: Source, step: int, record: dict[str, Any] | None
 ) -> Iterator[Trainee]:
     """Opens all that a run writes, at a step, with the record that its checkpoint holds."""
-    with contextlib.ExitStack() as stack:
+    with in_one_line(run, "written"), contextlib.ExitStack() as stack:
         recorder = None
         if parallel.is_first():
             recorder = stack.enter_context(Recorder(run, experiment, source, step, record))
@@ -391,12 +392,13 @@ def _after(
         if member.over:
             continue
         own = {name: values[index] for name, values in collected.items()}
-        member.note(step, own)
-        if member.failed:
-            failed(member)
-            continue
-        of = functools.partial(program.member, state, index)
-        member.keep(step + len(next(iter(own.values()))), of, functools.partial(program.shown, state, index), stop)
+        with in_one_line(member.run, "written"):
+            member.note(step, own)
+            if member.failed:
+                failed(member)
+                continue
+            of, shown = functools.partial(program.member, state, index), functools.partial(program.shown, state, index)
+            member.keep(step + len(next(iter(own.values()))), of, shown, stop)
 
 
 def _show(members: Sequence[Trainee], progress: TrainingProgress, step: int, collected: dict[str, np.ndarray]) -> None:

@@ -73,7 +73,7 @@ def in_one_line(path: Path, done: str) -> Iterator[None]:
     """Makes a UserError of what the file system refuses.
 
     Args:
-        path: what is worked on.
+        path: what is worked on, where the error names no file.
         done: what could not be done to it: "read", "written".
     """
     try:
@@ -81,4 +81,4 @@ def in_one_line(path: Path, done: str) -> Iterator[None]:
     except UnicodeError:
         raise UserError(f"{path}: cannot be {done}: it is not UTF-8") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be {done}: {error.strerror or error}") from error
+        raise UserError(f"{error.filename or path}: cannot be {done}: {error.strerror or error}") from error
