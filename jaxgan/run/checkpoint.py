@@ -267,11 +267,22 @@ def open_best(run: Path, plan: Experiment) -> Iterator["Saver"]:
 @contextlib.contextmanager
 def _open(run: Path, plan: Experiment, policy: Any, best: bool = False) -> Iterator["Saver"]:
     path = folder(run, best)
-    with _quiet_threads(), contextlib.ExitStack() as stack:
+    with _quiet_threads():
         with _in_one_line(path):
             opened = ocp.training.Checkpointer(str(path), preservation_policy=policy, cleanup_tmp_directories=True)
-        stack.callback(_in_one_line(path)(opened.close))
-        yield stack.enter_context(contextlib.closing(Saver(opened, path, plan.config, best)))
+        saver = Saver(opened, path, plan.config, best)
+        try:
+            yield saver
+        except BaseException:
+            # What closing fails of now, follows. Orbax raises one error object again and again: nested contexts would
+            # make it the cause of itself, over which contextlib's ExitStack loops for ever.
+            for close in (saver.close, opened.close):
+                with contextlib.suppress(Exception):
+                    close()
+            raise
+        with _in_one_line(path):
+            saver.close()
+            opened.close()
 
 
 @dataclasses.dataclass
