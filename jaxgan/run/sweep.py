@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -139,11 +140,26 @@ def _failed(run: Path) -> str:
     return path.read_text().strip() if path.is_file() else ""
 
 
+def _abreast(runs: list[Path]) -> None:
+    """Takes members back by one save where a kill came before others, trained together with them, had saved, too.
+
+    A program of fewer members rounds differently: bit for bit they go on together only.
+    """
+    kept = {run: checkpoint.steps(run) for run in runs if not _failed(run)}
+    for run, steps in kept.items():
+        with_it = (checkpoint.record(run) or {}).get("together", [])
+        before = steps[-2] if len(steps) > 1 else 0
+        others = [kept[other] for name in with_it if (other := run.with_name(name)) in kept]
+        if steps and any((other or [0])[-1] == before for other in others):
+            shutil.rmtree(checkpoint.folder(run) / str(steps[-1]))
+
+
 def _train_group(group: list[Member], console: Console, stop: list[int]) -> bool:
     """Trains members that could share a program; those at one step do. Returns whether they reached the end."""
     source = build.source(group[0].config)
     place = parallel.place(devices=jax.devices()[:1])
     together: dict[int, list[Standing]] = {}
+    _abreast([member.run for member in group])
     for member in group:
         experiment, _ = training.prepared(member.run, member.config, place, source)
         directory.write_config(member.run, member.config)
@@ -186,6 +202,8 @@ def _train(
             stack.enter_context(training.opened(member.run, experiment, own, step, found and found.record))
             for member, experiment, own, found in zip(members, experiments, own, restored, strict=True)
         ]
+        for trainee in trainees:
+            trainee.together = tuple(member.run.name for member in members)
         state = training.advance(trainees, program, state, console, stop, fails)
         for trainee in trainees:
             if trainee.recorder and not trainee.failed:

@@ -129,6 +129,7 @@ class Trainee:
         best: its best checkpoint; None where it keeps none.
         early: whether so many looks in a row were no better than the best that there is no use in going on.
         failed: why it cannot go on.
+        together: names of all whose program it shares.
     """
 
     run: Path
@@ -138,6 +139,7 @@ class Trainee:
     best: checkpoint.Saver | None
     early: bool = False
     failed: NonFiniteError | None = None
+    together: tuple[str, ...] = ()
 
     @property
     def over(self) -> bool:
@@ -174,7 +176,8 @@ class Trainee:
                     self.best.save(state(), self.recorder and self.recorder.best_record())
             self.judge()
         if step % plan.checkpoint_every == 0 or step == plan.steps or stop or self.early:
-            self.saver.save(state(), self.recorder and self.recorder.mark())
+            record = self.recorder and {**self.recorder.mark(), "together": list(self.together)}
+            self.saver.save(state(), record)
 
     def judge(self) -> None:
         """Finds out, together with the other processes, whether it ends early."""
