@@ -49,15 +49,19 @@ def finish(process: subprocess.Popen) -> None:
         raise SystemExit(f"{process.args}: exit code {process.returncode}: {said}")
 
 
+def runs(out: Path) -> list[Path]:
+    """The run in a directory, or those of a sweep."""
+    return sorted(path.parent for path in (*out.glob("config.json"), *out.glob("*/config.json")))
+
+
 def outcome(out: Path) -> list[tuple[str, str]]:
     """Digest of the state, and the metrics, of every run in a directory."""
-    runs = sorted(path.parent for path in out.rglob("config.json"))
-    return [(directory.digest(directory.read(run).state), (run / "metrics.jsonl").read_text()) for run in runs]
+    return [(directory.digest(directory.read(run).state), (run / "metrics.jsonl").read_text()) for run in runs(out)]
 
 
 def steps(out: Path) -> int:
     """The newest step that any run in a directory has saved."""
-    return max((checkpoint.steps(path.parent)[-1:] or [0])[0] for path in out.rglob("config.json"))
+    return max((step for run in runs(out) for step in checkpoint.steps(run)), default=0)
 
 
 def main() -> None:
@@ -72,18 +76,19 @@ def main() -> None:
         np.savez(pictures, images=np.random.default_rng(0).integers(0, 256, (200, 16, 16, 3), np.uint8))
         for name in options.only:
             command = commands(pictures)[name]
-            since = time.perf_counter()
             finish(start(command, Path(folder) / name / "whole"))
-            seconds = time.perf_counter() - since
-            out, reached = Path(folder) / name / "killed", []
+            out, reached = Path(folder) / name / "killed", [0]
             for _ in range(options.kills):
                 process = start(command, out)
-                try:
-                    process.wait(draw.uniform(0.1, 1.0) * seconds)
-                except subprocess.TimeoutExpired:
-                    os.killpg(process.pid, signal.SIGKILL)
+                if draw.random() < 0.25:
+                    time.sleep(draw.uniform(0, 5))  # While it starts.
+                else:
+                    while process.poll() is None and steps(out) <= reached[-1]:
+                        time.sleep(0.005)
+                    time.sleep(draw.uniform(0, 0.1))  # While it trains, and saves.
+                os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
-                reached.append(steps(out) if out.is_dir() else 0)
+                reached.append(steps(out))
             finish(start(command, out))
             same = outcome(out) == outcome(Path(folder) / name / "whole")
             print(f"{name}: killed at {reached}; ends {'bit-identical' if same else 'DIFFERENT'}", flush=True)
