@@ -33,19 +33,7 @@ def contents(path: Path) -> dict[str, bytes]:
 
 def make(folder: Path, out: Path, seconds: float | None = None) -> bool:
     """Whether it came to its end, before it was killed."""
-    command = [
-        sys.executable,
-        "-m",
-        "jaxgan",
-        "data",
-        "make",
-        str(folder),
-        "--size",
-        "32",
-        "--out",
-        str(out),
-        "--quiet",
-    ]
+    command = [sys.executable, "-m", "jaxgan", "data", "make", folder, "--size=32", f"--out={out}", "--quiet"]
     process = subprocess.Popen(command)
     try:
         assert process.wait(seconds) == 0

@@ -276,3 +276,16 @@ def test_the_same_run_twice_is_refused_and_members_are_locked(tmp_path):
         sweep.members(MLP, 1, {"r1": [0.1, 1e-1]}, tmp_path)
     with directory.lock(tmp_path / "seed=1"), pytest.raises(UserError, match="seed=1: another process is training"):
         sweep.sweep(MLP, 2, {}, tmp_path, quiet=True)
+
+
+def test_a_damaged_checkpoint_of_a_member_is_set_aside_and_made_again(tmp_path, capsys):
+    sweep.sweep(dataclasses.replace(MLP, steps=20), 1, {}, tmp_path / "out", quiet=True)
+    run = tmp_path / "out" / "seed=0"
+    for path in (run / "checkpoints" / "20" / "state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:5])
+    assert sweep.sweep(MLP, 1, {}, tmp_path / "out")
+    assert "20 cannot be read" in capsys.readouterr().out
+    assert (run / "checkpoints" / "20.unreadable").is_dir()
+    sweep.sweep(MLP, 1, {}, tmp_path / "whole", quiet=True)
+    assert stands(tmp_path / "out") == stands(tmp_path / "whole")

@@ -12,6 +12,7 @@ import tyro
 
 from jaxgan.cli.options import MOST, check_range, check_seed
 from jaxgan.support.errors import NonFiniteError, UserError
+from jaxgan.support.files import write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
@@ -251,7 +252,7 @@ class Style:
                 on_chunk=on_chunk,
             )
         if self.trace:
-            out.with_suffix(".jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+            write_atomically(out.with_suffix(".jsonl"), "".join(json.dumps(line) + "\n" for line in lines))
             _plot(out.with_suffix(".losses.png"), lines, options)
         return finish(image, job.content)
 

@@ -403,6 +403,7 @@ def _report_name(index: int) -> str:
 
 
 def _write(path: Path, text: str) -> None:
+    """As `files.write_atomically`, by a name that `_remove` knows if a kill leaves it; errors are `_writing`'s."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8", errors="surrogateescape")
     os.replace(partial, path)

@@ -90,7 +90,7 @@ def changed_data(run: Path, source: Source) -> list[str]:
     """In what the data are not those that a run began with, as (before, now); nothing where that is not known."""
     path = run / "data.json"
     found = _facts(source)
-    before = _read_data(path) if path.is_file() else found
+    before = _read_data(path) if is_file(path) else found
     if before["identity"] is None:  # Of a generator that was trained elsewhere, on what is not known.
         before = before | {"identity": source.identity}
     return [f"{name} ({before[name]}, now {value})" for name, value in found.items() if before[name] != value]
@@ -102,7 +102,7 @@ def _facts(source: Source) -> dict[str, Any]:
 
 def _read_data(path: Path) -> dict[str, Any]:
     try:
-        if not path.exists():
+        if not is_file(path):
             raise ValueError
         found = json.loads(read_text(path))
         shape, classes, identity = (found[name] for name in ("shape", "classes", "identity"))

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from jaxgan.run import checkpoint, history
 from jaxgan.run.history import History, Thinned
+from jaxgan.support.files import write_atomically
 
 SHOWN = {
     "modes/share": "modes",
@@ -46,7 +47,7 @@ def write(out: Path, runs: Sequence[tuple[str, Path]]) -> str:
             states["failed"] = failed[values]
         rows.append([values or "-", str(len(group)), *cells, ", ".join(f"{n} {state}" for state, n in states.items())])
     table = _markdown(rows)
-    (out / "table.md").write_text(table)
+    write_atomically(out / "table.md", table)
     _plot(out / "sweep.png", found, shown)
     return table
 

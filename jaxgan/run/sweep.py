@@ -31,6 +31,7 @@ from jaxgan.run import build, checkpoint, directory, parallel, summary, training
 from jaxgan.run.experiment import Experiment, Stage
 from jaxgan.support.console import open_console
 from jaxgan.support.errors import NonFiniteError, UserError
+from jaxgan.support.files import is_file, read_text, write_atomically
 
 TRACED = {
     *(f"{player}.{name}" for player in ("generator", "discriminator") for name in ("learning_rate", "beta1", "beta2")),
@@ -114,10 +115,10 @@ def sweep(config: cfg.Config, seeds: int, vary: Mapping[str, Sequence[Any]], out
         groups.setdefault(signature(member.config), []).append(member)
     console = open_console(quiet)
     console.print(f"{len(everyone)} runs in {len(groups)} program{'s'[: len(groups) > 1]}: {out}", soft_wrap=True)
-    with contextlib.ExitStack() as locks:
+    with contextlib.ExitStack() as stack:
         for path in (out, *(member.run for member in everyone)):
-            locks.enter_context(directory.lock(path))
-        stop, finished = locks.enter_context(training.catch_stop()), True
+            stack.enter_context(directory.lock(path))
+        stop, finished = stack.enter_context(training.catch_stop()), True
         for group in groups.values():
             finished = finished and _train_group(group, console, stop)
     print(summary.write(out, [(member.values, member.run) for member in everyone]), end="")
@@ -137,7 +138,7 @@ def signature(config: cfg.Config) -> str:
 def _failed(run: Path) -> str:
     """Why a member failed; nothing where it did not."""
     path = run / "failed"
-    return path.read_text().strip() if path.is_file() else ""
+    return read_text(path).strip() if is_file(path) else ""
 
 
 def _abreast(runs: list[Path]) -> None:
@@ -168,8 +169,7 @@ def _train_group(group: list[Member], console: Console, stop: list[int]) -> bool
                 f"{member.run}: failed before ({why}) Delete {member.run}/failed to try again.", soft_wrap=True
             )
             continue
-        abstract = experiment.abstract_state(experiment.stages[0], place)
-        restored = checkpoint.restore(member.run, experiment, lambda step, abstract=abstract: abstract)
+        restored = training.restore(member.run, experiment, place, console)
         step = int(restored.state.step) if restored else 0
         if step >= experiment.steps:
             console.print(f"{member.run}: at step {step}: finished.", soft_wrap=True)
@@ -194,16 +194,15 @@ def _train(
     step = int(state.step)
 
     def fails(trainee: training.Trainee) -> None:
-        (trainee.run / "failed").write_text(f"{trainee.failed}\n")
+        write_atomically(trainee.run / "failed", f"{trainee.failed}\n")
         console.print(f"{trainee.run}: {trainee.failed} The others go on.", soft_wrap=True)
 
+    together = tuple(member.run.name for member in members)
     with contextlib.ExitStack() as stack:
         trainees = [
-            stack.enter_context(training.opened(member.run, experiment, own, step, found and found.record))
+            stack.enter_context(training.opened(member.run, experiment, own, step, found and found.record, together))
             for member, experiment, own, found in zip(members, experiments, own, restored, strict=True)
         ]
-        for trainee in trainees:
-            trainee.together = tuple(member.run.name for member in members)
         state = training.advance(trainees, program, state, console, stop, fails)
         for trainee in trainees:
             if trainee.recorder and not trainee.failed:

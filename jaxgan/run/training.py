@@ -76,7 +76,7 @@ def train(
                 soft_wrap=True,
             )
         program = Alone(experiment, source, placement)
-        restored = _restore(run, experiment, placement, console)
+        restored = restore(run, experiment, placement, console)
         state = restored.state if restored else experiment.initial_state(experiment.stages[0], placement)
         if first:
             directory.write_config(run, experiment.config)
@@ -127,9 +127,9 @@ class Trainee:
         recorder: writes what it leaves behind; None in processes other than the first.
         saver: its checkpoints.
         best: its best checkpoint; None where it keeps none.
+        together: names of all members of the program, where it is not alone in it.
         early: whether so many looks in a row were no better than the best that there is no use in going on.
         failed: why it cannot go on.
-        together: names of all whose program it shares.
     """
 
     run: Path
@@ -137,9 +137,9 @@ class Trainee:
     recorder: Recorder | None
     saver: checkpoint.Saver
     best: checkpoint.Saver | None
+    together: tuple[str, ...]
     early: bool = False
     failed: NonFiniteError | None = None
-    together: tuple[str, ...] = ()
 
     @property
     def over(self) -> bool:
@@ -189,16 +189,21 @@ class Trainee:
 
 @contextlib.contextmanager
 def opened(
-    run: Path, experiment: Experiment, source: Source, step: int, record: dict[str, Any] | None
+    run: Path,
+    experiment: Experiment,
+    source: Source,
+    step: int,
+    record: dict[str, Any] | None,
+    together: tuple[str, ...] = (),
 ) -> Iterator[Trainee]:
-    """Opens all that a run writes, at a step, with the record that its checkpoint holds."""
+    """Opens all that a run writes, at a step, with the record that its checkpoint holds; see `Trainee.together`."""
     with in_one_line(run, "written"), contextlib.ExitStack() as stack:
         recorder = None
         if parallel.is_first():
             recorder = stack.enter_context(Recorder(run, experiment, source, step, record))
         saver = stack.enter_context(checkpoint.open_for_saving(run, experiment))
         best = stack.enter_context(checkpoint.open_best(run, experiment)) if experiment.best else None
-        member = Trainee(run, experiment, recorder, saver, best)
+        member = Trainee(run, experiment, recorder, saver, best, together)
         member.judge()
         yield member
 
@@ -524,9 +529,24 @@ def compile_steps(
     return parallel.compile_loop(placement, loop, state, source.resident, items, key, form, foretell)
 
 
-def _restore(
+def restore(
     run: Path, experiment: Experiment, placement: parallel.Placement, console: Console
 ) -> checkpoint.Restored | None:
+    """Where a run goes on: its newest checkpoint that is whole. Damaged ones are set aside, and said.
+
+    Args:
+        run: its directory.
+        experiment: what it is made of.
+        placement: on which devices.
+        console: where to say so.
+
+    Returns:
+        None where it has not begun.
+
+    Raises:
+        UserError: as `checkpoint.restore`.
+    """
+
     def abstract(step: int) -> train_step.TrainState:
         return experiment.abstract_state(experiment.stage_of(step), placement)
 
