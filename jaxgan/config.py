@@ -10,6 +10,7 @@ import difflib
 import functools
 import itertools
 import json
+import math
 import runpy
 import typing
 from pathlib import Path
@@ -457,7 +458,7 @@ def from_json(text: str, where: str) -> Config:
 def _agreeing(config: Config, where: str) -> Config:
     """Refuses fields that contradict one another."""
     points = config.data in ("ring", "grid")
-    unit = config.pack * max(1, config.discriminator.minibatch_stddev)
+    unit = group(config)
     targets = ("non_saturating", "minimax", "least_squares")
     kinds, stages = {config.generator.kind, config.discriminator.kind}, len(config.grow) + 1
     wrong = {
@@ -482,7 +483,6 @@ def _agreeing(config: Config, where: str) -> Config:
             player.final_beta2 is not None and not player.decay_steps
             for player in (config.generator, config.discriminator)
         ),
-        f"path_length: needs an even batch_size, not {config.batch_size}": config.path_length and config.batch_size % 2,
         "path_length: needs a generator with styles, StyleGAN2Generator": config.path_length
         and config.generator.kind != "stylegan2",
         "augment, consistency: need images, and this data is points": points and (config.augment or config.consistency),
@@ -490,7 +490,8 @@ def _agreeing(config: Config, where: str) -> Config:
         f"vary_real, size: {config.data} has pictures of one size, which stay as they are": config.data in SHIPPED
         and (config.vary_real or config.size),
         "pack: does not go with conditional": config.pack > 1 and config.conditional,
-        f"batch_size: {config.batch_size} is not a multiple of pack x discriminator.minibatch_stddev, {unit}": any(
+        f"batch_size: {config.batch_size} is not a multiple of pack x discriminator.minibatch_stddev"
+        f"{' (and even, for path_length)' if config.path_length else ''}, {unit}": any(
             size % unit for size in (config.batch_size, *config.grow_batch_sizes)
         ),
         "patience: needs to know what is better; set best": config.patience and not config.best,
@@ -502,6 +503,12 @@ def _agreeing(config: Config, where: str) -> Config:
         if found:
             raise UserError(f"{where}: {message}")
     return config
+
+
+def group(config: Config) -> int:
+    """How many examples are looked at together: batches, and the parts of them, are of whole groups."""
+    together = config.pack * max(1, config.discriminator.minibatch_stddev)
+    return math.lcm(together, 2) if config.path_length else together
 
 
 def stages(config: Config) -> tuple[Config, ...]:

@@ -27,11 +27,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.experimental.shard_alike import shard_alike
 
 from jaxgan import losses
 from jaxgan.step import augment, judging, paths
-from jaxgan.step.game import Batch, Game, Metrics, Network, Player, TrainState, batch_size, labels, used
+from jaxgan.step.game import Batch, Game, Metrics, Network, Player, TrainState, batch_size, labels, own, used
 from jaxgan.step.keys import normal, stream
 
 __all__ = [
@@ -192,7 +191,7 @@ def _generate(game: Game, player: Player, stats: Any, batch: Batch, key: jax.Arr
     def forward(params: Any) -> tuple[Any, Any]:
         return judging.apply(game.generator, params, stats, latent, *labels(batch), key=stream(noise, "generator"))
 
-    return _Generated(*jax.vjp(forward, player.params, has_aux=True))
+    return _Generated(*jax.vjp(forward, own(game, player.params), has_aux=True))
 
 
 def _update_discriminator(
@@ -247,7 +246,8 @@ def _update_discriminator(
             _, (metrics, stats) = loss(player.params, fake, batch, stats, noise, penalised)
             return (None, metrics), stats
         differentiate = jax.value_and_grad(loss, has_aux=True)
-        (_, (metrics, stats)), gradients = differentiate(player.params, fake, batch, stats, noise, penalised)
+        params = own(game, player.params)
+        (_, (metrics, stats)), gradients = differentiate(params, fake, batch, stats, noise, penalised)
         return (gradients, metrics), stats
 
     def update(learns: bool, penalised: bool) -> tuple[Player, Metrics]:
@@ -309,11 +309,7 @@ def _update_generator(
     # Early on a short average, so that the untrained generator is forgotten: min(decay, (1 + t) / (10 + t)).
     step = state.step.astype(jnp.float32)
     decay = jnp.minimum(game.ema_decay, (1 + step) / (10 + step))
-    ema = jax.tree.map(
-        lambda old, new: decay.astype(old.dtype) * old + (1 - decay).astype(old.dtype) * new,
-        state.ema,
-        player.variables,
-    )
+    ema = jax.tree.map(functools.partial(_towards, decay), state.ema, player.variables)
     state = dataclasses.replace(
         state,
         step=state.step + 1,
@@ -367,6 +363,13 @@ def _decay(step: jax.Array, steps: int, final: float) -> jax.Array:
     return final + (1 - final) * (1 + jnp.cos(jnp.pi * share)) / 2
 
 
+def _towards(decay: jax.Array, mean: jax.Array, new: jax.Array) -> jax.Array:
+    """A moving average after another value; of what is not floating point, such as a counter or a key, the value."""
+    if not jnp.issubdtype(mean.dtype, jnp.inexact):
+        return new
+    return decay.astype(mean.dtype) * mean + (1 - decay).astype(mean.dtype) * new
+
+
 def _share(condition: jax.Array) -> jax.Array:
     return jnp.mean(condition.astype(jnp.float32))
 
@@ -402,17 +405,22 @@ def _averaged(
         def add(carry: Any, part: tuple[Batch, jax.Array]) -> tuple[Any, None]:
             sums, stats = carry
             means, stats = function(part[0], stats, jax.random.fold_in(key, part[1]))
-            return (jax.tree.map(jnp.add, sums, means), stats), None
+            return own(game, (jax.tree.map(jnp.add, sums, means), stats)), None
 
         shapes, _ = jax.eval_shape(function, jax.tree.map(operator.itemgetter(0), parts), stats, key)
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        (sums, stats), _ = jax.lax.scan(add, (zeros, stats), (parts, jnp.arange(game.accumulate)))
+        (sums, stats), _ = jax.lax.scan(add, own(game, (zeros, stats)), (parts, jnp.arange(game.accumulate)))
         means = jax.tree.map(lambda total: total / game.accumulate, sums)
     if game.axis is None:  # Arrays are global: a mean over the batch is one over all devices already.
         return means, stats
-    # Gradients of the local mean have not been summed by anything before: under `shard_map` this takes
-    # `check_vma=False`. A network that synchronises its statistics (`axis_name`) has the same ones everywhere already.
-    return jax.lax.pmean((means, stats), game.axis)
+    # A network that synchronises its statistics (`axis_name`) has the same ones everywhere already. So have all what is
+    # not floating point and has no mean: counters and keys.
+    leaves, structure = jax.tree.flatten((means, stats))
+    floating = [place for place, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    reduced = jax.lax.pmean([leaves[place] for place in floating], game.axis)
+    for place, mean in zip(floating, reduced, strict=True):
+        leaves[place] = mean
+    return structure.unflatten(leaves)
 
 
 def _descended(
@@ -442,11 +450,11 @@ def _prepared(game: Game, state: TrainState, batch: Batch) -> Batch:
     index = jnp.arange(batch_size(batch), dtype=jnp.int32)
     if game.axis is not None:
         index += jax.lax.axis_index(game.axis) * len(index)
-    elif jax.device_count() > 1:
-        # Fakes are to be split over devices as the real examples are; nothing else connects the two. Not on one device:
-        # a program with `shard_alike` has a number in it that no other has, and is not found in the compilation cache.
-        first = jax.tree.leaves(batch["image"])[0]
-        index, _ = shard_alike(index, first.reshape(len(index), -1)[:, 0])
+    else:
+        # Fakes are to be split over devices as the real examples are, and nothing else connects the two: what is added
+        # is 0, but no compiler knows.
+        first = jax.tree.leaves(batch["image"])[0].reshape(len(index), -1)[:, 0].astype(jnp.float32)
+        index += (jnp.isnan(first) & jnp.isfinite(first)).astype(jnp.int32)
     return {**batch, "image": judging.viewed(game, batch["image"], state.discriminator.stats), "index": index}
 
 

@@ -2,24 +2,33 @@
 # Runs a command in the project's own environment, which it makes first where it is missing or out of date:
 #   launch/local.sh jaxgan train mnist_dcgan
 #   launch/local.sh pytest
-# Needs Python 3.11 or newer and git; uses uv where it is there. The environment is .venv in the checkout (another with
-# JAXGAN_VENV=DIR), with the exact versions of requirements.lock.
+# Needs Python 3.11 or newer and git; uses uv where it is there. The environment is .venv in the checkout, with the exact
+# versions of requirements.lock. PYTHON=python3.12 takes that Python, JAXGAN_VENV=DIR another place.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=${JAXGAN_VENV:-$root/.venv}
 [ $# -gt 0 ] || { sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2; }
 
 wanted=$(cat "$root/pyproject.toml" "$root/requirements.lock" | cksum)
-if [ "$(cat "$venv/.installed" 2>/dev/null)" != "$wanted" ]; then
+version() { "$1" -c 'import sys; print(sys.version); sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+if [ "$(cat "$venv/.installed" 2>/dev/null)" != "$wanted" ] ||
+  { [ -n "${PYTHON:-}" ] && [ "$(version "$PYTHON")" != "$(version "$venv/bin/python")" ]; }; then
   python=
-  for name in python3.11 python3.12 python3.13 python3 python; do
-    if command -v "$name" >/dev/null && "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+  # Tried, for a name may be found that does not run: a version manager's, of a version that is not there.
+  for name in ${PYTHON:-python3.11 python3.12 python3.13 python3.14 python3 python}; do
+    if version "$name" >/dev/null; then
       python=$name
       break
     fi
   done
-  [ -n "$python" ] || { echo "launch/local.sh: Python 3.11 or newer is needed and was not found" >&2; exit 2; }
+  if [ -z "$python" ]; then
+    echo "launch/local.sh: Python 3.11 or newer is needed; ${PYTHON:-what is on the path} is older, or does not run" >&2
+    exit 2
+  fi
   echo "setting up $venv (once, a minute or two) ..." >&2
+  if [ -f "$venv/.installed" ] && [ "$(version "$python")" != "$(version "$venv/bin/python")" ]; then
+    rm -rf "$venv" # It was made here, of another Python.
+  fi
   if command -v uv >/dev/null; then
     uv venv --quiet --allow-existing --python "$python" "$venv"
     uv pip install --quiet --python "$venv" --constraint "$root/requirements.lock" --editable "${root}[dev]"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
-from jaxgan.step import augment
+from jaxgan.step import augment, window
 
 ONE = jnp.ones(())
 INDEX = jnp.arange(8, dtype=jnp.int32)
@@ -232,3 +232,21 @@ def test_adaptation_stays_a_probability_and_goes_towards_the_target(probability,
     after = float(augment.adapt(jnp.float32(probability), jnp.float32(sign), batch_size))
     assert 0 <= after <= 1
     assert (after - probability) * (np.float32(sign) - np.float32(0.6)) >= 0
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_window_is_the_same_numbers_by_slices_and_by_products(dtype, key):
+    images = jax.random.normal(key, (5, 9, 7, 3)).astype(dtype)
+    starts = jax.random.randint(key, (5, 2), 0, 4, jnp.int32)
+
+    def weighed(way, images):
+        cut = jax.vmap(functools.partial(way, (6, 4)))(images, starts)
+        return jnp.sum(cut * jnp.arange(cut.size, dtype=dtype).reshape(cut.shape)), cut
+
+    (slices, products) = (
+        jax.grad(functools.partial(weighed, way), has_aux=True)(images)
+        for way in (window.by_slices, window.by_products)
+    )
+    jax.tree.map(np.testing.assert_array_equal, products, slices)
+    row, column = starts[2]
+    np.testing.assert_array_equal(slices[1][2], images[2, row : row + 6, column : column + 4])

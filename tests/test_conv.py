@@ -282,3 +282,44 @@ def test_a_shape_is_not_traced_anew_for_every_use(monkeypatch):
 def test_mistakes_are_named(shape, kernel, arguments, message):
     with pytest.raises(ValueError, match=message):
         fast.conv(jnp.zeros(shape), jnp.zeros(kernel), **arguments)
+
+
+@pytest.mark.parametrize(("channels", "features"), [(192, 192), (48, 96)])
+def test_groups_on_accelerators_are_dense_convolutions_of_128_features(channels, features, key):
+    """As XLA's own grouped convolution, and its gradients; none of them has groups."""
+    x, k = draw((2, 5, 6, channels)), draw((3, 3, 16, features), seed=1)
+
+    def own(x, k):
+        return jnp.sum(jnp.sin(fast.grouped(x, k)))
+
+    def xla(x, k):
+        count = channels // 16
+        order = ("NHWC", "HWIO", "NHWC")
+        y = jax.lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=order, feature_group_count=count)
+        return jnp.sum(jnp.sin(y))
+
+    own = jax.grad(fast.compiled(own, platform="gpu"), (0, 1))
+    assert "feature_group_count=1" in (program := str(jax.make_jaxpr(own)(x, k)))
+    assert f"feature_group_count={channels // 16}" not in program
+    for a, b in zip(own(x, k), jax.grad(xla, (0, 1))(x, k), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+@pytest.mark.parametrize("function", [fast.conv, fast.conv_transpose])
+def test_a_wider_kernel_is_rounded_and_its_gradient_is_not(function, platform):
+    """Sums of 1001 ones, which bfloat16 does not have; also those of a gradient penalty."""
+    x, k = jnp.ones((7, 11, 13, 2), jnp.bfloat16), jnp.full((1, 1, 2, 3), 1 + 2**-12)
+    function = fast.compiled(functools.partial(function, stride=1), platform=platform)
+    y, pullback = jax.vjp(function, x, k)
+    assert y.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(y, 2)
+    dx, dk = pullback(jnp.ones_like(y))
+    assert (dx.dtype, dk.dtype) == (jnp.bfloat16, jnp.float32)
+    np.testing.assert_array_equal(dk, 1001)
+
+    def penalty(k):
+        slope = jax.grad(lambda x: jnp.sum(function(x, k).astype(jnp.float32)))(x)
+        return jnp.sum(slope.astype(jnp.float32))
+
+    np.testing.assert_array_equal(jax.grad(penalty)(k), 1001)

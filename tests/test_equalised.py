@@ -76,6 +76,23 @@ def test_convolutions_resample_as_they_say(key):
     np.testing.assert_allclose(equalised.convolve(ones, taps, "down")[:, 2:-2, 2:-2], 9, rtol=1e-5)
 
 
+@pytest.mark.parametrize("resample", ["up", "down"])
+def test_filter_and_convolution_are_one_on_tpu(resample, key):
+    keys = jax.random.split(key)
+    with jax.enable_x64(True):
+        x = jax.random.normal(keys[0], (2, 6, 8, 3), jnp.float64)
+        kernel = jax.random.normal(keys[1], (3, 3, 3, 5), jnp.float64)
+
+        def slopes(x, kernel):
+            return jax.grad(lambda x, kernel: jnp.sum(jnp.sin(equalised.convolve(x, kernel, resample))), (0, 1))(
+                x, kernel
+            )
+
+        there, here = (conv.compiled(slopes, platform=platform)(x, kernel) for platform in ("tpu", "cpu"))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), there, here)
+        assert "6,6" in str(jax.make_jaxpr(conv.compiled(slopes, platform="tpu"))(x, kernel))
+
+
 @pytest.mark.parametrize("rate", [1.0, 0.01])
 def test_the_learning_rate_is_equal_whatever_the_layer(rate, key):
     """Adam's first step moves every parameter by its rate; the function moves by that times the runtime scale."""

@@ -53,9 +53,27 @@ def test_two_devices_train_as_one():
     )
     assert process.returncode == 0, process.stderr[-3000:]
     differences = json.loads(process.stdout)
-    assert set(differences) == {f"{name} {kind}" for name in two_devices.FAMILIES for kind in ("jit", "shard_map")}
+    assert set(differences) == {f"{name} {kind}" for name, kinds in two_devices.KINDS.items() for kind in kinds}
     # Of float32 numbers summed in another order.
     assert {name: value for name, value in differences.items() if value >= 2e-5} == {}
+
+
+def test_no_device_computes_what_another_does():
+    """Also in a program of a user's own, where nothing but the batch says how it is to be split."""
+    process = subprocess.run(
+        [sys.executable, Path(__file__).with_name("work_a_device.py")],
+        env={
+            **os.environ,
+            "JAX_NUM_CPU_DEVICES": "8",
+            "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_backend_optimization_level=0",
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    shares = json.loads(process.stdout)
+    assert len(shares) == 3 * 7 + 1
+    assert {name: share for name, share in shares.items() if abs(share - 1) > 0.01} == {}
 
 
 @pytest.mark.parametrize("name", [name for name in cfg.names() if name.endswith(("_32", "_64"))])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from jaxgan.models import dcgan, layers, mlp
+from jaxgan.models import dcgan, equalised, layers, mlp
 
 
 def variables_and_output(module, key, *inputs, **keywords):
@@ -195,3 +195,42 @@ def test_points_are_not_bounded(key):
     points = variables_and_output(mlp.Generator((2,), (8,)), key, 100 * jnp.ones((3, 4)))[1]
     assert points.shape == (3, 2)
     assert jnp.abs(points).max() > 1
+
+
+def bfloat16_layers():
+    """Layers in bfloat16 whose parameters each meet 1001 examples; with what they are called."""
+    features = jnp.ones((1001, 4), jnp.bfloat16)
+    pictures = features.reshape(1001, 1, 1, 4)
+    labels = jnp.zeros(1001, jnp.int32)
+    narrow = {"dtype": jnp.bfloat16}
+    yield "dense", layers.Dense(3, **narrow), (features,)
+    yield "convolution", layers.Conv(3, 1, **narrow), (pictures,)
+    yield "transposed", layers.ConvTranspose(3, 1, 1, **narrow), (pictures,)
+    yield "equalised dense", equalised.Dense(3, **narrow), (features,)
+    yield "equalised convolution", equalised.Conv(3, 1, **narrow), (pictures,)
+    yield "label", Labelled(), (features, labels)
+
+
+class Labelled(nn.Module):
+    @nn.compact
+    def __call__(self, x, label):
+        return layers.concatenate_label(x, label, 2, jnp.bfloat16)
+
+
+@pytest.mark.parametrize(
+    ("layer", "inputs"), [case[1:] for case in bfloat16_layers()], ids=lambda case: type(case).__name__
+)
+def test_gradients_of_parameters_are_summed_in_float32(layer, inputs, key):
+    """1001 ones are 1000 in bfloat16."""
+    params = layer.init(key, *inputs)["params"]
+
+    def total(params):
+        y = layer.apply({"params": params}, *inputs)
+        assert y.dtype == jnp.bfloat16
+        return jnp.sum(y.astype(jnp.float32))
+
+    gradients = jax.grad(total)(params)
+    for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
+        assert gradient.dtype == jnp.float32, path
+        scale = 0.5 if isinstance(layer, equalised.Dense | equalised.Conv) and "kernel" in str(path) else 1
+        np.testing.assert_array_equal(gradient[..., 0, :] if "label" in str(path) else gradient, 1001 * scale)

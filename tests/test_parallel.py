@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import numpy as np
@@ -53,6 +55,19 @@ def test_a_batch_that_does_not_divide_names_the_nearest_sizes():
         parallel.check_batch(placement, 10, accumulate=4)
     with pytest.raises(UserError, match=r"take 4$"):
         parallel.check_batch(placement, 3, accumulate=4)
+
+
+def test_groups_of_examples_stay_whole():
+    """Where a device sees its block alone, the block is of whole groups; under jit a group may lie across devices."""
+    mesh: Any = SimpleNamespace(size=4)
+    jit, mapped = parallel.Placement("jit", mesh), parallel.Placement("shard_map", mesh)
+    parallel.check_batch(jit, 8, group=4)
+    parallel.check_batch(mapped, 16, group=4)
+    parallel.check_batch(jit, 16, 2, group=4)
+    with pytest.raises(UserError, match=r"batch_size: 8 .* on 4 devices in groups of 4; take 16$"):
+        parallel.check_batch(mapped, 8, group=4)
+    with pytest.raises(UserError, match=r"batch_size: 20 .* on 4 devices x 2 accumulated parts; take 16 or 24$"):
+        parallel.check_batch(jit, 20, 2, group=2)
 
 
 def test_splitting_parameters_needs_jit_and_a_divisor():

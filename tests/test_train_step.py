@@ -401,6 +401,36 @@ def test_moving_average(key):
     assert_trees_close(state.ema, expected, rtol=1e-4, atol=1e-6)
 
 
+class Counting(nn.Module):
+    """A linear generator that counts its calls and keeps a key, among its statistics."""
+
+    @nn.compact
+    def __call__(self, latent):
+        calls = self.variable("batch_stats", "calls", jnp.zeros, (), jnp.int32)
+        self.variable("batch_stats", "key", jax.random.key, 3)
+        if not self.is_initializing():
+            calls.value += 1
+        return latent @ self.param("w", nn.initializers.normal(1.0), (2, 3))
+
+
+@pytest.mark.parametrize("axis", [None, "data"])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_statistics_that_are_no_numbers_are_left_alone(axis, accumulate, key):
+    game = dataclasses.replace(LINEAR, generator=Counting(), axis=axis, accumulate=accumulate)
+    state = train_step.init(game, IMAGES, key)
+    step = functools.partial(train_step.train_step, game)
+    if axis:
+        mesh = jax.make_mesh((1,), (axis,), axis_types=(jax.sharding.AxisType.Auto,))
+        split = jax.sharding.PartitionSpec
+        step = jax.shard_map(step, mesh=mesh, in_specs=(split(), split(axis), split()), out_specs=split())
+    for _ in range(3):
+        state, _ = jax.jit(step)(state, IMAGES, key)
+    for stats in (state.generator.stats["batch_stats"], state.ema["batch_stats"]):
+        assert stats["calls"].dtype == jnp.int32
+        assert int(stats["calls"]) == 3 * accumulate
+        assert stats["key"] == jax.random.key(3)
+
+
 def test_scan_equals_a_loop(key):
     state = train_step.init(DCGAN, PICTURES, key)
     step = step_function(DCGAN)

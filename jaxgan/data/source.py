@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgan.step import window
 from jaxgan.support.errors import UserError
 
 _AHEAD = 2**26  # Bytes of items to fetch ahead.
@@ -131,8 +132,9 @@ class ArraySource:
 
     @property
     def resident(self) -> dict[str, np.ndarray]:
-        """The whole set."""
-        return {"image": self.images} | ({} if self.labels is None else {"label": self.labels})
+        """The whole set, each example a row: in another shape TPUs would copy all of it before they pick from it."""
+        rows = self.images.reshape(len(self.images), -1)
+        return {"image": rows} | ({} if self.labels is None else {"label": self.labels})
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -150,7 +152,8 @@ class ArraySource:
 
     def batch(self, resident: Any, item: Any) -> dict[str, jax.Array]:
         """Picks the examples and brings pixels from 0..255 to [-1, 1]."""
-        return normalised({name: array[item] for name, array in resident.items()})
+        batch = {name: array[item] for name, array in resident.items()}
+        return normalised(batch | {"image": batch["image"].reshape(len(item), *self.shape)})
 
     def replace(self, **fields: Any) -> Self:
         return dataclasses.replace(self, **fields)
@@ -287,7 +290,7 @@ class VariedSource:
         if "crop" in self.changes:
             room = jnp.array(x.shape[:2], jnp.int32) - self.size + 1
             start = jax.random.randint(crop, (2,), 0, room, jnp.int32)
-            x = jax.lax.dynamic_slice(x, [*start, jnp.int32(0)], self.shape)
+            x = window.cut(x, start, self.shape[:2])
         if "colour" in self.changes:
             brightness, saturation, contrast = jax.random.uniform(colour, (3,), jnp.float32, -1, 1)
             rgb, alpha = x[..., :3], x[..., 3:]

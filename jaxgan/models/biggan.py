@@ -63,8 +63,8 @@ class Generator(nn.Module):
         label = layers.check_label(label, self.classes)
         if label is not None:
             # Not normalised: the authors found that this cripples the generator.
-            embed = nn.Embed(self.classes, self.shared, dtype=self.dtype, embedding_init=_orthogonal, name="shared")
-            shared = embed(label)
+            embed = nn.Embed(self.classes, self.shared, embedding_init=_orthogonal, name="shared")
+            shared = embed(label).astype(self.dtype)
             conditions = [jnp.concatenate([shared, chunk], axis=-1) for chunk in conditions]
 
         x = _spectral(_dense(base * base * first, self.dtype), start).reshape(-1, base, base, first)
@@ -223,11 +223,11 @@ class SelfAttention(nn.Module):
         weights = nn.softmax(likeness).astype(self.dtype)
         attended = jnp.einsum("nqk,nkc->nqc", weights, value).reshape(n, h, w, -1)
         gamma = self.param("gamma", nn.initializers.zeros, (), jnp.float32)
-        return x + gamma.astype(self.dtype) * project("output", c, attended)
+        return layers.plus(x, gamma * project("output", c, attended).astype(gamma.dtype))
 
 
-def _dense(features: int, dtype: layers.DTYPE, use_bias: bool = True, name: str | None = None) -> nn.Dense:
-    return nn.Dense(features, use_bias=use_bias, dtype=dtype, kernel_init=_orthogonal, name=name)
+def _dense(features: int, dtype: layers.DTYPE, use_bias: bool = True, name: str | None = None) -> layers.Dense:
+    return layers.Dense(features, use_bias=use_bias, dtype=dtype, kernel_init=_orthogonal, name=name)
 
 
 def _spectral(layer: nn.Module, x: jax.Array) -> jax.Array:

@@ -23,6 +23,9 @@ so that reverse-mode derivatives of every order stay on the fast path. Forward m
 defined. On accelerators all three are XLA's own, in both forms. `grouped` is for convolutions of groups of features.
 Each is traced once for a shape, however often a program has it.
 
+Kernels may be of a wider dtype than what they are convolved with, as parameters are in mixed precision: the products
+are taken in the narrower one, the kernel's gradient is summed, over examples and devices, in the wider.
+
 References:
     Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, arXiv 1509.09308.
 """
@@ -44,6 +47,7 @@ Form = Literal["quick", "fast", "everywhere"]
 """Of a program's convolutions on CPU: quick to compile; fast to run; or Winograd's algorithm everywhere that it can go,
 as in runs from before there was a choice. All compute the same up to rounding."""
 _ORDER = ("NHWC", "HWIO", "NHWC")
+_LANES = 128  # Features that a TPU's matrix unit multiplies at once; tensor cores are content with fewer.
 
 
 class _How(NamedTuple):
@@ -90,7 +94,7 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int | tuple[int, int] = 1, pad
 
     Args:
         x: [N, H, W, C_in].
-        kernel: [kh, kw, C_in, C_out], of the same dtype.
+        kernel: [kh, kw, C_in, C_out], of x's dtype or another, whose precision its gradient has.
         stride: step along both axes, or along each.
         padding: "SAME", "VALID", a number of zeros on every side, or ((top, bottom), (left, right)).
 
@@ -109,7 +113,7 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int | tuple[int, int] = 1, pad
             total = max((out - 1) * step + taps - size, 0)
             pads = (total // 2, total - total // 2)
         axes.append(_Axis(size, taps, step, pads[0], (size + sum(pads) - taps) // step + 1))
-    return _conv(_checked(axes, padding), _how.get(), x, kernel)
+    return _conv(_checked(axes, padding), _how.get(), *alike(x, kernel))
 
 
 def conv_transpose(
@@ -122,7 +126,7 @@ def conv_transpose(
 
     Args:
         x: [N, H, W, C_in].
-        kernel: [kh, kw, C_in, C_out], of the same dtype.
+        kernel: [kh, kw, C_in, C_out], of x's dtype or another, whose precision its gradient has.
         stride: growth along both axes, or along each.
         padding: that of the convolution transposed: "SAME" (gives [N, H * stride, W * stride, C_out]), "VALID", a
             number, or ((top, bottom), (left, right)); padding makes the result smaller.
@@ -140,23 +144,49 @@ def conv_transpose(
         low, high = (max(taps - step, 0) // 2, 0) if pads is None else pads
         size = out * step if pads is None else (out - 1) * step + taps - low - high
         axes.append(_Axis(size, taps, step, low, out))
-    return _input_gradient(_checked(axes, padding), _how.get(), x, kernel.swapaxes(2, 3))
+    return _input_gradient(_checked(axes, padding), _how.get(), *alike(x, kernel.swapaxes(2, 3)))
 
 
 def grouped(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Grouped convolution of stride 1, each group of features by itself, [N, H, W, C] -> [N, H, W, D].
 
-    As `lax.conv_general_dilated` with `feature_group_count`, which it is on accelerators. On CPU that is a naive loop,
-    its gradients too; products of patches are about ten times as fast. Winograd's algorithm for each group would
-    shorten a training step by another third, but takes ten times as long to compile.
+    As `lax.conv_general_dilated` with `feature_group_count`, which is fast nowhere. On CPU it is a naive loop, its
+    gradients too; products of patches are about ten times as fast. (Winograd's algorithm for each group would shorten
+    a training step by another third, but takes ten times as long to compile.) On TPU a group of 16 features fills 16 of
+    128 lanes, and on several GPUs XLA's partitioner gathers the whole batch on each: there, as many groups as fill 128
+    features are one convolution, whose kernel is zero between groups.
 
     Args:
         x: features; a group's are neighbours.
-        kernel: [k, k, C / groups, D], k odd; a group's outputs are neighbours.
+        kernel: [k, k, C / groups, D], k odd; a group's outputs are neighbours. Of x's dtype or another.
     """
     if kernel.shape[2] == x.shape[3]:
         return conv(x, kernel)
-    return _grouped(_how.get(), x, kernel)
+    return _grouped(_how.get(), *alike(x, kernel))
+
+
+def by_platform(tpu: Callable[..., Any], default: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls one of two functions that compute the same, by what the program is for (see `compiled`)."""
+    platform = _how.get().platform
+    if platform is None:
+        return lax.platform_dependent(*arguments, tpu=tpu, default=default)
+    return (tpu if platform == "tpu" else default)(*arguments)
+
+
+def alike(*arrays: jax.Array) -> list[jax.Array]:
+    """The arrays, in `shard_map` each device's own where any of them is: gradients of such arguments are so, too."""
+    # What an array is the same over, its type tells only where `check_vma` is set.
+    varying = [getattr(getattr(jax.typeof(array), "mat", None), "varying", frozenset()) for array in arrays]
+    together = frozenset().union(*varying)
+    return [
+        lax.pcast(array, tuple(together - own), to="varying") if together - own else array
+        for array, own in zip(arrays, varying, strict=True)
+    ]
+
+
+def wider(*dtypes: Any) -> Any:
+    """Which of floating dtypes has the most bits."""
+    return max(dtypes, key=lambda dtype: jnp.finfo(dtype).bits)
 
 
 class _Axis(NamedTuple):
@@ -193,6 +223,8 @@ def _on(how: _How, ours: Callable[..., jax.Array], xla: Callable[..., jax.Array]
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 @functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
 def _conv(axes: _Axes, how: _How, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    kernel = kernel.astype(x.dtype)
+
     def ours(x: jax.Array, kernel: jax.Array) -> jax.Array:
         algorithm = _choose(axes, how.form, x.shape, kernel)
         if algorithm is None:
@@ -207,48 +239,55 @@ def _conv(axes: _Axes, how: _How, x: jax.Array, kernel: jax.Array) -> jax.Array:
 @functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
 def _input_gradient(axes: _Axes, how: _How, g: jax.Array, kernel: jax.Array) -> jax.Array:
     shape = (g.shape[0], axes[0].size, axes[1].size, kernel.shape[2])
-    x = jax.ShapeDtypeStruct(shape, g.dtype)
+    kernel = kernel.astype(g.dtype)
 
     def ours(g: jax.Array, kernel: jax.Array) -> jax.Array:
         algorithm = _choose(axes, how.form, shape, kernel)
         if algorithm is None:
-            # The convolution of the dilated cotangent with the kernel turned round: the order that is fast.
-            pads = [(a.taps - 1 - a.low, a.taps - 1 - a.high) for a in axes]
-            turned = lax.optimization_barrier(kernel[::-1, ::-1].swapaxes(2, 3))
-            return _xla(g, turned, (1, 1), pads, dilate_input=(axes[0].stride, axes[1].stride))
+            # The barrier keeps the compiler from folding what is done to the kernel into the convolution again.
+            return by_xla(g, lax.optimization_barrier(kernel[::-1, ::-1].swapaxes(2, 3)), _ORDER)
         split, taps, join = algorithm
+        x = _like(shape, g.dtype, g, kernel)
         products = [a @ b.T for a, b in zip(_cotangents(join, split, x, g), taps(kernel), strict=True)]
         return _transpose(split, x, products)
 
+    def by_xla(g: jax.Array, turned: jax.Array, order: tuple[str, str, str]) -> jax.Array:
+        """The convolution of the dilated cotangent with the kernel turned round."""
+        pads = [(a.taps - 1 - a.low, a.taps - 1 - a.high) for a in axes]
+        return _xla(g, turned, (1, 1), pads, dilate_input=(axes[0].stride, axes[1].stride), order=order)
+
     def xla(g: jax.Array, kernel: jax.Array) -> jax.Array:
-        return _transpose(lambda x: _xla_conv(axes, x, kernel), x, g)
+        return by_xla(g, kernel[::-1, ::-1], ("NHWC", "HWOI", "NHWC"))
 
     return _on(how, ours, xla, g, kernel)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-@functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
-def _kernel_gradient(axes: _Axes, how: _How, x: jax.Array, g: jax.Array) -> jax.Array:
-    kernel = jax.ShapeDtypeStruct((axes[0].taps, axes[1].taps, x.shape[3], g.shape[3]), x.dtype)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2), inline=True)
+def _kernel_gradient(axes: _Axes, how: _How, dtype: Any, x: jax.Array, g: jax.Array) -> jax.Array:
+    shape = (axes[0].taps, axes[1].taps, x.shape[3], g.shape[3])
 
     def ours(x: jax.Array, g: jax.Array) -> jax.Array:
+        kernel = _like(shape, x.dtype, x, g)
         algorithm = _choose(axes, how.form, x.shape, kernel)
         if algorithm is None:
-            # Channels as the batch, the batch as channels, and the cotangent as a dilated kernel: the fast order.
-            # The barriers keep the compiler from folding the transposes into the convolution again.
-            pads = [(a.low, a.high) for a in axes]
+            # Channels as the batch, the batch as channels: the fast order, which barriers keep.
             images, taps = lax.optimization_barrier((x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3)))
-            dilation = (axes[0].stride, axes[1].stride)
-            gradient = lax.optimization_barrier(_xla(images, taps, (1, 1), pads, dilate_kernel=dilation))
-            return gradient.transpose(1, 2, 0, 3)
+            return lax.optimization_barrier(by_xla(images, taps, _ORDER)).transpose(1, 2, 0, 3)
         split, taps, join = algorithm
         parts = zip(split(x), _cotangents(join, split, x, g), strict=True)
         return _transpose(taps, kernel, [a.T @ b for a, b in parts])
 
-    def xla(x: jax.Array, g: jax.Array) -> jax.Array:
-        return _transpose(lambda kernel: _xla_conv(axes, x, kernel), kernel, g)
+    def by_xla(x: jax.Array, g: jax.Array, order: tuple[str, str, str]) -> jax.Array:
+        """The convolution of the input with the cotangent as a dilated kernel."""
+        pads = [(a.low, a.high) for a in axes]
+        dilation = (axes[0].stride, axes[1].stride)
+        return _xla(x, g, (1, 1), pads, dilate_kernel=dilation, order=order, dtype=wider(x.dtype, dtype))
 
-    return _on(how, ours, xla, x, g)
+    def xla(x: jax.Array, g: jax.Array) -> jax.Array:
+        return by_xla(x, g, ("CHWN", "IHWO", "HWNC"))
+
+    return _on(how, ours, xla, x, g).astype(dtype)
 
 
 # <conv(x, k), g> is linear in each of the three: the derivative for one argument is the form's map of the others.
@@ -256,19 +295,19 @@ _conv.defvjp(
     lambda axes, how, x, kernel: (_conv(axes, how, x, kernel), (x, kernel)),
     lambda axes, how, saved, g: (
         _input_gradient(axes, how, g, saved[1]),
-        _kernel_gradient(axes, how, saved[0], g),
+        _kernel_gradient(axes, how, saved[1].dtype, saved[0], g),
     ),
 )
 _input_gradient.defvjp(
     lambda axes, how, g, kernel: (_input_gradient(axes, how, g, kernel), (g, kernel)),
     lambda axes, how, saved, x: (
         _conv(axes, how, x, saved[1]),
-        _kernel_gradient(axes, how, x, saved[0]),
+        _kernel_gradient(axes, how, saved[1].dtype, x, saved[0]),
     ),
 )
 _kernel_gradient.defvjp(
-    lambda axes, how, x, g: (_kernel_gradient(axes, how, x, g), (x, g)),
-    lambda axes, how, saved, kernel: (
+    lambda axes, how, dtype, x, g: (_kernel_gradient(axes, how, dtype, x, g), (x, g)),
+    lambda axes, how, dtype, saved, kernel: (
         _input_gradient(axes, how, saved[1], kernel),
         _conv(axes, how, saved[0], kernel),
     ),
@@ -460,12 +499,20 @@ def _blocks_of(axes: _Axes, kernel: jax.Array) -> jax.Array:
 def _cotangents(
     join: Callable[[list[jax.Array]], jax.Array],
     split: Callable[[jax.Array], list[jax.Array]],
-    x: jax.Array | jax.ShapeDtypeStruct,
+    x: jax.Array,
     g: jax.Array,
 ) -> list[jax.Array]:
     """The cotangents of the products, for a cotangent g of their join."""
     parts = jax.eval_shape(split, x)
-    return _transpose(join, [jax.ShapeDtypeStruct((part.shape[0], g.shape[3]), g.dtype) for part in parts], g)
+    return _transpose(join, [_like((part.shape[0], g.shape[3]), g.dtype, g) for part in parts], g)
+
+
+def _like(shape: tuple[int, ...], dtype: Any, *arrays: jax.Array) -> jax.Array:
+    """An array of this shape that is the same on all devices of a `shard_map` only if the others are.
+
+    For its type alone; nothing is ever computed of it.
+    """
+    return jnp.broadcast_to(functools.reduce(jnp.add, (array.ravel()[0].astype(dtype) for array in arrays)), shape)
 
 
 def _transpose(function, argument, cotangent):
@@ -477,9 +524,18 @@ def _xla_conv(axes: _Axes, x: jax.Array, kernel: jax.Array) -> jax.Array:
     return _xla(x, kernel, (axes[0].stride, axes[1].stride), [(a.low, a.high) for a in axes])
 
 
-def _xla(x, kernel, strides, pads, dilate_input=(1, 1), dilate_kernel=(1, 1)) -> jax.Array:
+def _xla(
+    x, kernel, strides, pads, dilate_input=(1, 1), dilate_kernel=(1, 1), order=_ORDER, dtype: Any = None
+) -> jax.Array:
     return lax.conv_general_dilated(
-        x, kernel, strides, pads, lhs_dilation=dilate_input, rhs_dilation=dilate_kernel, dimension_numbers=_ORDER
+        x,
+        kernel,
+        strides,
+        pads,
+        lhs_dilation=dilate_input,
+        rhs_dilation=dilate_kernel,
+        dimension_numbers=order,
+        preferred_element_type=dtype,
     )
 
 
@@ -516,16 +572,28 @@ def _checked(axes: list[_Axis], padding: Padding) -> _Axes:
 
 @functools.partial(jax.jit, static_argnums=0, inline=True)
 def _grouped(how: _How, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return _on(how, _grouped_by_patches, _grouped_by_xla, x, kernel)
+    return _on(how, _grouped_by_patches, functools.partial(_grouped_by_slices, how.form), x, kernel)
 
 
-def _grouped_by_xla(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    groups = x.shape[3] // kernel.shape[2]
-    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_ORDER, feature_group_count=groups)
+def _grouped_by_slices(form: Form, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Dense convolutions of neighbouring groups, `_LANES` features at a time."""
+    (k, _, group, features), channels = kernel.shape, x.shape[3]
+    groups, each = channels // group, features * group // channels
+    together = max(1, _LANES // group)
+    axis = _Axis(x.shape[1], k, 1, k // 2, x.shape[1]), _Axis(x.shape[2], k, 1, k // 2, x.shape[2])
+    out = []
+    for first in range(0, groups, together):
+        count = min(together, groups - first)
+        own = kernel[..., first * each : (first + count) * each].reshape(k, k, 1, group, count, each)
+        apart = jnp.eye(count, dtype=kernel.dtype)[:, None, :, None]
+        dense = (own * apart).reshape(k, k, count * group, count * each)
+        part = x[..., first * group : (first + count) * group]
+        out.append(_conv(axis, _How(form, "accelerator"), part, dense))
+    return jnp.concatenate(out, axis=-1)
 
 
 def _grouped_by_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    (n, h, w, channels), (k, _, group, features) = x.shape, kernel.shape
+    (n, h, w, channels), (k, _, group, features), kernel = x.shape, kernel.shape, kernel.astype(x.dtype)
     groups, side = channels // group, (k // 2, k // 2)
     x = jnp.pad(x, ((0, 0), side, side, (0, 0)))
     x = x.reshape(n, h + k - 1, w + k - 1, groups, group).transpose(3, 0, 1, 2, 4)

@@ -50,11 +50,11 @@ class Dense(nn.Module):
         initial = nn.initializers.normal(1 / self.rate)
         kernel = self.param("kernel", initial, (x.shape[-1], self.features), jnp.float32)
         scale = self.rate * self.gain / math.sqrt(x.shape[-1])
-        x = x.astype(self.dtype) @ (kernel * scale).astype(self.dtype)
+        x = layers.matmul(x.astype(self.dtype), kernel * scale)
         if self.use_bias:
             first = nn.initializers.constant(self.bias_init / self.rate)
             bias = self.param("bias", first, (self.features,), jnp.float32)
-            x = x + (bias * self.rate).astype(self.dtype)
+            x = layers.plus(x, bias * self.rate)
         return x
 
 
@@ -82,10 +82,9 @@ class Conv(nn.Module):
         shape = (self.kernel, self.kernel, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.normal(1.0), shape, jnp.float32)
         kernel = kernel * (self.gain / math.sqrt(math.prod(shape[:3])))
-        x = convolve(x.astype(self.dtype), kernel.astype(self.dtype), self.resample)
+        x = convolve(x.astype(self.dtype), kernel, self.resample)
         if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-            x = x + bias.astype(self.dtype)
+            x = layers.plus(x, self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32))
         return x
 
 
@@ -95,11 +94,12 @@ def convolve(x: jax.Array, kernel: jax.Array, resample: Resample = "none") -> ja
     It is always done at the smaller size: with "up", a transposed convolution of stride 2 and then the filter; with
     "down", the filter and then a convolution of stride 2 (as StyleGAN2). "repeat" is `layers.upsample` and then the
     convolution, "average" the convolution and then `layers.average_pool`, each as one convolution of 4x4 taps (as
-    progressive growing).
+    progressive growing). On TPU, where matrix products are cheap beside anything else, filter and convolution are one
+    of 6x6 taps.
 
     Args:
         x: [N, H, W, C].
-        kernel: [k, k, C, D], k 1 or 3 (3 for "repeat" and "average").
+        kernel: [k, k, C, D], k 1 or 3 (3 for "repeat" and "average"), of x's dtype or another (see `conv.conv`).
         resample: "none" keeps the size.
     """
     if kernel.shape[0] == 1:
@@ -108,14 +108,38 @@ def convolve(x: jax.Array, kernel: jax.Array, resample: Resample = "none") -> ja
         x = conv.conv(x, kernel)
         return upsample(x) if resample == "up" else x
     if resample == "up":
-        return blur(conv.conv_transpose(x, kernel, stride=2, padding="VALID"), 1, 4)
+        return conv.by_platform(_up_folded, _up, x, kernel)
     if resample == "down":
-        return conv.conv(blur(x, 2), kernel, stride=2, padding="VALID")
+        return conv.by_platform(_down_folded, _down, x, kernel)
     if resample == "repeat":
         return conv.conv_transpose(x, _spread(kernel)[::-1, ::-1], stride=2)
     if resample == "average":
         return conv.conv(x, _spread(kernel) / 4, stride=2)
     return conv.conv(x, kernel)
+
+
+def _up(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return blur(conv.conv_transpose(x, kernel, stride=2, padding="VALID"), 1, 4)
+
+
+def _up_folded(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return conv.conv_transpose(x, _filtered_kernel(4 * kernel), stride=2, padding=2)
+
+
+def _down(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return conv.conv(blur(x, 2), kernel, stride=2, padding="VALID")
+
+
+def _down_folded(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return conv.conv(x, _filtered_kernel(kernel), stride=2, padding=2)
+
+
+def _filtered_kernel(kernel: jax.Array) -> jax.Array:
+    """[3, 3, C, D] -> [6, 6, C, D], the kernel convolved with the filter."""
+    for axis in (0, 1):
+        pads = [[(tap, 3 - tap) if index == axis else (0, 0) for index in range(4)] for tap in range(4)]
+        kernel = functools.reduce(jnp.add, (TAPS[tap] * jnp.pad(kernel, pads[tap]) for tap in range(4)))
+    return kernel
 
 
 # The filter is symmetric, so each of these functions is the gradient of another. Told so, a training step computes all

@@ -65,16 +65,72 @@ class ConvTranspose(nn.Module):
 def _convolve(module: Conv | ConvTranspose, function: Any, x: jax.Array) -> jax.Array:
     shape = (module.kernel, module.kernel, x.shape[-1], module.features)
     kernel = module.param("kernel", module.kernel_init, shape, jnp.float32)
-    x = function(x.astype(module.dtype), kernel.astype(module.dtype), stride=module.stride, padding="SAME")
+    x = function(x.astype(module.dtype), kernel, stride=module.stride, padding="SAME")
     if module.use_bias:
-        bias = module.param("bias", nn.initializers.zeros, (module.features,), jnp.float32)
-        x = x + bias.astype(module.dtype)
+        x = plus(x, module.param("bias", nn.initializers.zeros, (module.features,), jnp.float32))
     return x
 
 
-def dense(features: int, dtype: DTYPE, name: str | None = None) -> nn.Dense:
+class Dense(nn.Module):
+    """Fully connected, [..., C] -> [..., features]; on feature maps a 1x1 convolution.
+
+    Attributes:
+        features: outputs.
+        use_bias: whether to add a bias a feature.
+        dtype: what to compute in.
+        kernel_init: how the kernel starts.
+    """
+
+    features: int
+    use_bias: bool = True
+    dtype: DTYPE = jnp.float32
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features), jnp.float32)
+        x = matmul(x.astype(self.dtype), kernel)
+        if self.use_bias:
+            x = plus(x, self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32))
+        return x
+
+
+def dense(features: int, dtype: DTYPE, name: str | None = None) -> Dense:
     """A fully connected layer with DCGAN's initialisation."""
-    return nn.Dense(features, dtype=dtype, kernel_init=normal, name=name)
+    return Dense(features, dtype=dtype, kernel_init=normal, name=name)
+
+
+# Parameters are float32 whatever a network computes in. Their gradients are sums over examples, and over devices, which
+# are taken in float32, too: so a parameter is not rounded before it meets the examples but where it does.
+
+
+def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The product x @ kernel in x's dtype, [..., C] and [C, D] -> [..., D]; the kernel's gradient is of its own."""
+    if x.dtype != kernel.dtype:
+        return _mixed(*conv.alike(x, kernel))
+    return jax.lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())))
+
+
+@jax.custom_vjp
+def _mixed(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return x @ kernel.astype(x.dtype)
+
+
+def _mixed_gradients(saved: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = saved
+    examples = tuple(range(x.ndim - 1))
+    wide = conv.wider(x.dtype, kernel.dtype)
+    slope = jax.lax.dot_general(x, g, ((examples, examples), ((), ())), preferred_element_type=wide)
+    return _mixed(g, kernel.T), slope.astype(kernel.dtype)
+
+
+_mixed.defvjp(lambda x, kernel: (_mixed(x, kernel), (x, kernel)), _mixed_gradients)
+
+
+def plus(x: jax.Array, *terms: jax.Array) -> jax.Array:
+    """The sum of features and parameters that broadcast to them, in the widest dtype, rounded to that of x."""
+    wide = conv.wider(*(term.dtype for term in (x, *terms)))
+    return functools.reduce(jnp.add, (term.astype(wide) for term in (x, *terms))).astype(x.dtype)
 
 
 def batch_norm(x: jax.Array, train: bool, axis: str | None = None) -> jax.Array:
@@ -240,8 +296,8 @@ def concatenate_label(latent: jax.Array, label: jax.Array | None, classes: int, 
     """Appends a learned vector of the class to each latent; the latent alone where there are no classes."""
     if check_label(label, classes) is None:
         return latent.astype(dtype)
-    embedding = nn.Embed(classes, latent.shape[-1], dtype=dtype, name="label")(label)
-    return jnp.concatenate([latent.astype(dtype), embedding], axis=-1)
+    embedding = nn.Embed(classes, latent.shape[-1], name="label")(label)
+    return jnp.concatenate([latent.astype(dtype), embedding.astype(dtype)], axis=-1)
 
 
 def classify(features: jax.Array, label: jax.Array | None, classes: int, dtype: DTYPE, norm: str = "none") -> jax.Array:
@@ -253,8 +309,8 @@ def classify(features: jax.Array, label: jax.Array | None, classes: int, dtype: 
     logits = normalised(dense(1, dtype, name="logit"), norm, features)[:, 0]
     if check_label(label, classes) is not None:
         assert label is not None
-        embed = nn.Embed(classes, features.shape[-1], dtype=dtype, embedding_init=normal, name="label")
-        embedding = normalised(embed, norm, label)
+        embed = nn.Embed(classes, features.shape[-1], embedding_init=normal, name="label")
+        embedding = normalised(embed, norm, label).astype(features.dtype)
         logits = logits + jnp.sum(embedding * features, axis=-1)
     return logits.astype(jnp.float32)
 

@@ -30,8 +30,8 @@ class Generator(nn.Module):
         del train  # Behaves the same; the argument is every generator's.
         x = layers.concatenate_label(latent, label, self.classes, self.dtype)
         for width in self.widths:
-            x = layers.leaky_relu(nn.Dense(width, dtype=self.dtype)(x))
-        x = nn.Dense(math.prod(self.shape), dtype=self.dtype)(x)
+            x = layers.leaky_relu(layers.Dense(width, dtype=self.dtype)(x))
+        x = layers.Dense(math.prod(self.shape), dtype=self.dtype)(x)
         x = x.astype(jnp.float32).reshape(-1, *self.shape)
         return x if len(self.shape) == 1 else jnp.tanh(x)
 
@@ -68,7 +68,7 @@ class Discriminator(nn.Module):
         if self.fourier:
             x = layers.fourier(x, self.fourier, self.fourier_scale)
         for width in self.widths:
-            x = layers.leaky_relu(layers.normalised(nn.Dense(width, dtype=self.dtype), self.norm, x))
+            x = layers.leaky_relu(layers.normalised(layers.Dense(width, dtype=self.dtype), self.norm, x))
             x = layers.dropout(self, x, self.dropout, self.axis)
         x = layers.minibatch_stddev(x, self.minibatch_stddev)
         return layers.classify(x, label, self.classes, self.dtype, self.norm)

@@ -65,10 +65,11 @@ class Generator(nn.Module):
         gain = _gain(self.blocks * len(widths))
         x, label = latent.astype(self.dtype), layers.check_label(label, self.classes)
         if label is not None:
-            embed = nn.Embed(self.classes, x.shape[-1], dtype=self.dtype, embedding_init=_msr(), name="label")
-            x = jnp.concatenate([x, embed(label)], axis=-1)
+            embed = nn.Embed(self.classes, x.shape[-1], embedding_init=_msr(), name="label")
+            x = jnp.concatenate([x, embed(label).astype(x.dtype)], axis=-1)
         basis = self.param("basis", nn.initializers.normal(1.0), (base, base, widths[0]), jnp.float32)
-        x = basis.astype(self.dtype) * _linear(widths[0], self.dtype, name="latent")(x)[:, None, None]
+        x = _linear(widths[0], self.dtype, name="latent")(x)[:, None, None]
+        x = (basis * x.astype(basis.dtype)).astype(self.dtype)
         for index, width in enumerate(widths):
             if index:
                 x = equalised.upsample(_project(x, width, self.dtype, name=f"project{index}"))
@@ -145,12 +146,12 @@ class Block(nn.Module):
         group = self.group_width or features
         if features % group:
             raise ValueError(f"groups of {group} do not divide the {features} features of a block")
-        expand = nn.Dense(features, dtype=self.dtype, kernel_init=_msr(self.gain), name="expand")
+        expand = layers.Dense(features, dtype=self.dtype, kernel_init=_msr(self.gain), name="expand")
         y = layers.leaky_relu(expand(x))
         kernel = self.param("kernel", _msr(self.gain), (3, 3, group, features), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (features,), jnp.float32)
-        y = layers.leaky_relu(conv.grouped(y, kernel.astype(self.dtype)) + bias.astype(self.dtype))
-        project = nn.Dense(
+        y = layers.leaky_relu(layers.plus(conv.grouped(y, kernel), bias))
+        project = layers.Dense(
             x.shape[-1], use_bias=False, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="project"
         )
         return x + project(y)
@@ -166,9 +167,8 @@ def _msr(gain: float = 1.0) -> nn.initializers.Initializer:
     return nn.initializers.variance_scaling(gain**2, "fan_in", "normal")
 
 
-def _linear(features: int, dtype: layers.DTYPE, name: str) -> nn.Dense:
-    """A linear layer; on feature maps a 1x1 convolution."""
-    return nn.Dense(features, use_bias=False, dtype=dtype, kernel_init=_msr(), name=name)
+def _linear(features: int, dtype: layers.DTYPE, name: str) -> layers.Dense:
+    return layers.Dense(features, use_bias=False, dtype=dtype, kernel_init=_msr(), name=name)
 
 
 def _project(x: jax.Array, features: int, dtype: layers.DTYPE, name: str) -> jax.Array:

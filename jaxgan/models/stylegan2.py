@@ -139,7 +139,7 @@ class _Synthesis(nn.Module):
         picture, place = jnp.zeros(()), 0
         features = layers.widths(self.width, self.max_width, doublings)
         const = self.param("const", nn.initializers.normal(1.0), (base, base, features[0]), jnp.float32)
-        x = jnp.broadcast_to(const.astype(self.dtype), (len(styles), *const.shape))
+        x = jnp.broadcast_to(const, (len(styles), *const.shape)).astype(self.dtype)
         for index, width in enumerate(features):
             side = base * 2**index
             if index:
@@ -174,7 +174,7 @@ class _Styled(nn.Module):
             noise = jax.vmap(lambda key: jax.random.normal(key, x.shape[1:3], jnp.float32))(keys)
         strength = self.param("noise_strength", nn.initializers.zeros, (), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        return equalised.leaky_relu(x + (strength * noise).astype(x.dtype)[..., None] + bias.astype(x.dtype))
+        return equalised.leaky_relu(layers.plus(x, (strength * noise)[..., None], bias))
 
 
 class _ToPicture(nn.Module):
@@ -210,7 +210,7 @@ def modulated(x: jax.Array, kernel: jax.Array, scale: jax.Array, up: bool = Fals
     """
     length = jax.lax.rsqrt(scale**2 @ jnp.sum(kernel**2, axis=(0, 1)) + 1e-8)
     x = x * scale.astype(x.dtype)[:, None, None]
-    x = equalised.convolve(x, kernel.astype(x.dtype), "up" if up else "none")
+    x = equalised.convolve(x, kernel, "up" if up else "none")
     return x * length.astype(x.dtype)[:, None, None]
 
 

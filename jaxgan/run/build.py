@@ -142,7 +142,12 @@ def experiment(config: cfg.Config, shape: tuple[int, ...], classes: int, axis: s
         return game(changed, shape, classes, axis)
 
     stages = tuple(
-        Stage(end, game(config, shape, classes, axis, at), stage.batch_size * stage.discriminator_updates)
+        Stage(
+            end,
+            game(config, shape, classes, axis, at),
+            stage.batch_size * stage.discriminator_updates,
+            cfg.group(config),
+        )
         for at, (end, stage) in enumerate(zip((*config.grow, math.inf), cfg.stages(config), strict=True))
     )
     same = {field.name for field in dataclasses.fields(Experiment)} & {

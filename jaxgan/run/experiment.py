@@ -24,11 +24,13 @@ class Stage:
         end: the step with which it ends; infinite for the last.
         game: its game.
         batch_size: real examples that a step takes, for all updates of the discriminator.
+        group: examples that are looked at together.
     """
 
     end: float
     game: Game
     batch_size: int
+    group: int
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

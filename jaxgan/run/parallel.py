@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import gc
+import math
 import os
 import sys
 import time
@@ -135,19 +136,28 @@ def place(kind: Kind = "jit", model: int = 1, devices: Sequence[Any] | None = No
     return Placement(kind, Mesh(grid, (DATA, MODEL), axis_types=(AxisType.Auto,) * 2))
 
 
-def check_batch(placement: Placement, batch_size: int, accumulate: int = 1) -> None:
+def check_batch(placement: Placement, batch_size: int, accumulate: int = 1, group: int = 1) -> None:
     """Refuses a batch that does not divide evenly.
+
+    Args:
+        placement: on which devices.
+        batch_size: of an update.
+        accumulate: parts into which it is dealt.
+        group: examples that belong together: a part is of whole groups, and so is what a device has of it, except
+            under "jit", where a group may lie across devices.
 
     Raises:
         UserError: names the nearest sizes that do.
     """
-    unit = placement.mesh.size * accumulate
+    devices = placement.mesh.size
+    unit = accumulate * (math.lcm(devices, group) if placement.kind == "jit" else devices * group)
     if batch_size % unit:
         below = batch_size // unit * unit
         nearest = " or ".join(str(size) for size in (below, below + unit) if size)
         parts = f" x {accumulate} accumulated parts" if accumulate > 1 else ""
+        groups = f" in groups of {group}" if unit > devices * accumulate else ""
         raise UserError(
-            f"batch_size: {batch_size} does not divide evenly on {placement.mesh.size} devices{parts}; take {nearest}"
+            f"batch_size: {batch_size} does not divide evenly on {devices} devices{parts}{groups}; take {nearest}"
         )
 
 
@@ -226,14 +236,9 @@ def compile_loop(
             donate_argnums=0,
         )
     else:
-        # Without check_vma=False, gradients of replicated parameters would come out summed over the devices.
-        mapped = jax.shard_map(
-            loop,
-            mesh=placement.mesh,
-            in_specs=(P(), P(), placement.items.spec, P(), P()),
-            out_specs=P(),
-            check_vma=False,
-        )
+        # Only "jit" has devices along the other axis.
+        specs = (P(), P(), P(None, DATA), P(), P())
+        mapped = jax.shard_map(loop, mesh=placement.mesh, in_specs=specs, out_specs=P())
         program = jax.jit(mapped, donate_argnums=0)
     return compile_ahead(program, (state, resident, items, jax.ShapeDtypeStruct((), jnp.int32), key), foretell)
 

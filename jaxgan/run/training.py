@@ -113,7 +113,8 @@ def prepared(
     directory.check_data(run, source)
     experiment = build.experiment(config, source.shape, source.classes, placement.axis)
     for stage in experiment.stages:
-        parallel.check_batch(placement, stage.batch_size // stage.game.discriminator_updates, stage.game.accumulate)
+        game = stage.game
+        parallel.check_batch(placement, stage.batch_size // game.discriminator_updates, game.accumulate, stage.group)
     return experiment, source
 
 

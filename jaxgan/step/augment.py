@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxgan.step import window
 from jaxgan.step.keys import each, stream
 
 Augment = Callable[[jax.Array, Any, jax.Array], Any]
@@ -149,12 +150,11 @@ def _uniform(key: jax.Array, x: jax.Array, low: float, high: float) -> jax.Array
 
 
 def _shift(key: jax.Array, x: jax.Array) -> jax.Array:
-    # A slice copies: exact on every device, and on CPU three to nine times as fast as products with matrices.
     share = jax.random.uniform(key, (2,), jnp.float32, -1, 1) / 8
     reach = [size // 8 + 1 for size in x.shape[:2]]
     start = [reach[axis] - jnp.round(share[axis] * x.shape[axis]).astype(jnp.int32) for axis in (0, 1)]
     padded = jnp.pad(x, [(reach[0], reach[0]), (reach[1], reach[1]), (0, 0)])
-    return jax.lax.dynamic_slice(padded, [*start, jnp.zeros((), jnp.int32)], x.shape)
+    return window.cut(padded, jnp.stack(start), x.shape[:2])
 
 
 def _cut(key: jax.Array, x: jax.Array) -> jax.Array:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from jaxgan import losses
@@ -177,3 +178,21 @@ def labels(batch: Batch) -> tuple[jax.Array, ...]:
 def batch_size(batch: Batch) -> int:
     """Examples in a batch."""
     return jax.tree.leaves(batch["image"])[0].shape[0]
+
+
+def own(game: Game, tree: Any) -> Any:
+    """Arrays that are the same on all devices of the game's axis, as each device's own copies.
+
+    Gradients for these are of the device's block of the batch alone. Otherwise `shard_map` with `check_vma=True` would
+    sum them over the devices by itself. Leaves that are not floating point stay.
+    """
+
+    def own_leaf(leaf: jax.Array) -> jax.Array:
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            return leaf
+        try:
+            return jax.lax.pcast(leaf, game.axis, to="varying")
+        except ValueError:  # It is a device's own already; or the axis is one of `vmap`, where everything is.
+            return leaf
+
+    return tree if game.axis is None else jax.tree.map(own_leaf, tree)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.step import judging
-from jaxgan.step.game import Batch, Game, Network, TrainState, labels
+from jaxgan.step.game import Batch, Game, Network, TrainState, labels, own
 from jaxgan.step.keys import normal, stream
 
 _DECAY = 0.99  # Of the running mean of lengths.
@@ -74,7 +74,7 @@ def gradients(
         weight = game.path_every * game.path_length
         return weight * jnp.mean((found - state.path_length) ** 2), jnp.mean(found)
 
-    return jax.grad(penalty, has_aux=True)(state.generator.params), stats
+    return jax.grad(penalty, has_aux=True)(own(game, state.generator.params)), stats
 
 
 def updated(mean: jax.Array, length: jax.Array) -> jax.Array:
