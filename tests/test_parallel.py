@@ -253,6 +253,14 @@ def test_launch_scripts_pass_shellcheck(script):
     assert checked.returncode == 0, checked.stdout
 
 
+def test_a_python_that_does_not_run_is_one_line(tmp_path):
+    environment = {**os.environ, "PYTHON": "python2.9", "JAXGAN_VENV": str(tmp_path / "venv")}
+    process = subprocess.run([ROOT / "launch" / "local.sh", "true"], env=environment, capture_output=True, text=True)
+    assert process.returncode == 2
+    assert process.stderr == "launch/local.sh: Python 3.11 or newer is needed; python2.9 is older, or does not run\n"
+    assert not (tmp_path / "venv").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "shown"),
     [
