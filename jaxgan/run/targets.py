@@ -166,7 +166,7 @@ def devices(target: Target) -> list[Any]:
     """
     modules, package = (plugins.TPU, "libtpu") if target.chip.is_tpu else (plugins.CUDA, "jax-cuda12-plugin")
     plugins.let_in(modules)
-    if not any(map(_is_there, modules)):
+    if not any(map(_is_there, modules[:2])):
         raise UserError(
             f"--target {target.name}: the compiler for it is in the package {package}, which is not installed here: "
             "pip install 'jaxgan[targets]'"
@@ -277,7 +277,7 @@ class Report:
         return 2 * self.state + 2 * (self.temporaries or 0) + self.batch
 
     @property
-    def collectives(self) -> dict[str, tuple[int, float]]:
+    def collectives(self) -> dict[str, tuple[float, float]]:
         """Of each kind, how many there are and how many bytes they have."""
         cost = self.cost or hlo.Cost()
         kinds = [kind for kind in hlo.COLLECTIVES if cost["calls", kind]]
@@ -285,11 +285,15 @@ class Report:
 
     @property
     def least(self) -> dict[str, float]:
-        """The least seconds that a step takes, by each of its parts alone."""
+        """The least seconds that a step takes, by each of its parts alone, as far as they are known."""
         chip, count = self.target.chip, self.target.count
+        least = {"flops": sum(self.flops.values()) / chip.flops}
+        if self.cost is None:
+            return least
+        # In a ring each device sends all but its own share; a reduction goes round twice.
         sent = sum(2 * size if kind == "all-reduce" else size for kind, (_, size) in self.collectives.items())
         return {
-            "flops": sum(self.flops.values()) / chip.flops,
+            **least,
             "traffic": self.traffic / chip.bandwidth,
             "collectives": sent * (count - 1) / count / chip.link,
         }
@@ -412,7 +416,7 @@ def text(report: Report) -> str:
         "arithmetic": f"{flops}: {least['flops']}",
     }
     if report.cost is not None:
-        calls = [f"{calls} {kind} of {size / 1e6:,.1f} MB" for kind, (calls, size) in report.collectives.items()]
+        calls = [f"{calls:g} {kind} of {size / 1e6:,.1f} MB" for kind, (calls, size) in report.collectives.items()]
         often = " and ".join(f"{times:.2f} times its {_PLURAL[kind]}" for kind, times in report.repeated.items())
         own = f"{_time(report.estimate)}, collectives left out" if report.estimate else "gives none"
         lines |= {

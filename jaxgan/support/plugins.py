@@ -12,7 +12,7 @@ from typing import Any
 
 TPU = ("libtpu",)
 CUDA = ("jax_plugins.xla_cuda12", "jax_plugins.xla_cuda13", "jax_cuda12_plugin", "jax_cuda13_plugin")
-"""The modules of each."""
+"""The modules of each; the compilers are in the first two."""
 _GOOGLE = "0x1ae0"  # Vendor of a TPU on the PCI bus.
 
 
