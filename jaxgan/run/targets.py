@@ -30,7 +30,7 @@ from jaxgan.data import Source
 from jaxgan.run import build, hlo, parallel, training
 from jaxgan.run.experiment import Experiment
 from jaxgan.support import plugins
-from jaxgan.support.errors import UserError
+from jaxgan.support.errors import JaxganError, UserError
 
 _POOL = 0.75  # Share of a GPU's memory that JAX takes, unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise.
 
@@ -232,7 +232,7 @@ class Report:
         state: bytes of the state.
         data: bytes of what of the data is on the device, for all steps of a dispatch.
         batch: bytes of these that a step reads.
-        temporaries: bytes of what a step makes on its way, as they are placed at once; None where it does not fit.
+        temporaries: bytes of what a step makes on its way, as they are placed at once.
         peak: bytes of all that there is at once.
         room: bytes that the compiler has for it.
         whole: FLOPs of a step on one device that has the whole batch, by kind of operation, of the program as lowered.
@@ -247,7 +247,7 @@ class Report:
     state: float
     data: float
     batch: float
-    temporaries: float | None
+    temporaries: float
     peak: float
     room: float
     whole: dict[str, float]
@@ -274,7 +274,7 @@ class Report:
     @property
     def traffic(self) -> float:
         """Bytes through HBM: state and temporaries written once and read once, and the batch read."""
-        return 2 * self.state + 2 * (self.temporaries or 0) + self.batch
+        return 2 * self.state + 2 * self.temporaries + self.batch
 
     @property
     def collectives(self) -> dict[str, tuple[float, float]]:
@@ -345,7 +345,7 @@ def reports(
         flops = hlo.step_cost(hlo.read(jitted.as_text("hlo", debug_info=True)))
         traced = time.process_time()
         said(f"compiling {where} (minutes, for large networks)")
-        compiled = _compiled(lowered, target.chip)
+        compiled = _compiled(lowered, target.chip, sizes["state"] + sizes["data"])
         yield Report(
             target=target,
             kind=kind,
@@ -383,17 +383,13 @@ def _lowered(plan: Experiment, at: int, source: Source, placement: parallel.Plac
     return lowered, {"state": size(state), "data": data, "batch": size(items) / room}
 
 
-def _compiled(lowered: Any, chip: Chip) -> dict[str, Any]:
-    """What the compiler says of a program: see `Report`."""
+def _compiled(lowered: Any, chip: Chip, given: float) -> dict[str, Any]:
+    """What the compiler says of a program that is given so many bytes: see `Report`."""
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
-        found = re.search(r"Used ([\d.]+)([KMG]) of ([\d.]+)([KMG]) hbm", str(error))
-        if not found:
-            raise
-        unit = {"K": 2**10, "M": 2**20, "G": 2**30}
-        peak, room = float(found[1]) * unit[found[2]], float(found[3]) * unit[found[4]]
-        return {"temporaries": None, "peak": peak, "room": room, "cost": None}
+        peak, room = _refused(str(error))
+        return {"temporaries": max(0.0, peak - given), "peak": peak, "room": room, "cost": None}
     memory = compiled.memory_analysis()
     return {
         "temporaries": memory.temp_size_in_bytes,
@@ -401,6 +397,21 @@ def _compiled(lowered: Any, chip: Chip) -> dict[str, Any]:
         "room": chip.memory,
         "cost": hlo.step_cost(hlo.read(compiled.as_text())),
     }
+
+
+def _refused(message: str) -> tuple[float, float]:
+    """Reads how much memory a TPU's compiler has found too much, and how much there is, bytes.
+
+    It speaks of temporaries, but what the program is given is in that number, too.
+
+    Raises:
+        JaxganError: the message is about something else.
+    """
+    found = re.search(r"temporaries \(([\d.]+)([KMG])\) exceeds available HBM \(([\d.]+)([KMG])\)", message)
+    if not found:
+        raise JaxganError(f"--target: the compiler failed: {message.splitlines()[0]}")
+    unit = {"K": 2**10, "M": 2**20, "G": 2**30}
+    return float(found[1]) * unit[found[2]], float(found[3]) * unit[found[4]]
 
 
 def text(report: Report) -> str:
@@ -437,9 +448,7 @@ _PLURAL = {"convolution": "convolutions", "dot": "matrix products"}
 
 def _fit(report: Report) -> str:
     """Whether memory is enough, and for what it is used."""
-    parts = f"{_size(report.state)} of state, {_size(report.data)} of data"
-    if report.temporaries is not None:
-        parts += f", {_size(report.temporaries)} of temporaries"
+    parts = f"{_size(report.state)} of state, {_size(report.data)} of data, {_size(report.temporaries)} of temporaries"
     least = "" if report.target.chip.is_tpu else " or more"  # Its libraries' workspaces are chosen on the device.
     needs = f"{_size(report.peak)}{least} of {_size(report.room)} at the peak ({parts})"
     if not report.fits:
