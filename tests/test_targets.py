@@ -43,8 +43,9 @@ backend_config={"estimated_cycles":"7"}
 %due (d: (f32[4,8])) -> (f32[4,8]) {
   %d = (f32[4,8]{1,0}) parameter(0)
   %element = f32[4,8]{1,0} get-tuple-element(%d), index=0
-  %all-reduce.9 = f32[4,8]{1,0} all-reduce(%element), to_apply=%add
-  ROOT %tuple.9 = (f32[4,8]{1,0}) tuple(%all-reduce.9)
+  %all-reduce-start.9 = ((f32[4,8]{1,0}), f32[4,8]{1,0}) all-reduce-start(%element), to_apply=%add
+  %all-reduce-done.9 = f32[4,8]{1,0} all-reduce-done(%all-reduce-start.9)
+  ROOT %tuple.9 = (f32[4,8]{1,0}) tuple(%all-reduce-done.9)
 }
 
 %inner (i: (s32[], f32[4,8])) -> (s32[], f32[4,8]) {

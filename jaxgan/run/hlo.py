@@ -184,8 +184,8 @@ def _own(instruction: Instruction, around: dict[str, Instruction]) -> Cost:
     if collective in COLLECTIVES:
         into = sum(shape_bytes(around[name].shape) for name in instruction.operands)
         out = shape_bytes(instruction.shape)
-        if instruction.opcode.endswith("-start") and collective != "all-reduce":
-            out -= into  # Its shape is a tuple of what goes in and what comes out.
+        if instruction.opcode.endswith("-start"):  # As a rule its result has what goes in, too.
+            out -= into
         cost["calls", collective] = 1
         cost["bytes", collective] = max(into, out)  # pyright: ignore[reportArgumentType]
     elif flops := _flops(instruction, around):
