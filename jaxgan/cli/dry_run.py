@@ -1,6 +1,8 @@
 """`jaxgan train CONFIG --dry-run`: what a training would be, here or on accelerators that are not here."""
 
+import functools
 import math
+import os
 from typing import Literal
 
 from jaxgan import config as cfg
@@ -53,17 +55,11 @@ def compile_for(
         model: devices over which large parameters are split.
         quiet: show no progress.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA's own warnings; before JAX is imported.
     from jaxgan.run import targets
     from jaxgan.support.console import open_console
+    from jaxgan.support.progress import waiting
 
-    target = targets.parse(name)
     console = open_console(quiet, stderr=True)
-    with console.status("preparing the compiler") as status:
-
-        def said(text: str) -> None:
-            status.update(text)
-            if not console.is_terminal:
-                console.print(text, soft_wrap=True)
-
-        for report in targets.reports(config, target, kind, model, said):
-            print(targets.text(report), flush=True)
+    for report in targets.reports(config, targets.parse(name), kind, model, functools.partial(waiting, console)):
+        print(targets.text(report), flush=True)

@@ -8,7 +8,8 @@ References:
     Peaks: Cloud TPU documentation, pages "TPU v4", "TPU v5e", "TPU v5p", "TPU v6e": bfloat16 FLOP/s, capacity and
     bandwidth of HBM, and half of the "bidirectional" bandwidth between chips. NVIDIA's data sheets of A100 80GB SXM,
     H100 SXM and H200 SXM: dense bfloat16, and half of NVLink's bandwidth, which counts both ways. TPU clocks: what the
-    peak gives for the multipliers of a chip (v4 and v5p 8 units of 128 x 128, v5e 4, v6e 2 of 256 x 256).
+    peak gives for the multipliers of a chip: v4 and v5p 8 units of 128 x 128, v5e 4, v6e as many as 4 of 256 x 256 (its
+    compiler's estimates of large products take more than the 2 of its page).
     Descriptions of GPUs: what their drivers report (CUDA's device properties).
 """
 
@@ -21,6 +22,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import jax
@@ -112,7 +114,7 @@ CHIPS = {
     "v4": Chip("TPU v4", 275e12, 32 * 2**30, 1228e9, 150e9, 3, 1.05e9),
     "v5e": Chip("TPU v5e", 197e12, 16 * 2**30, 819e9, 200e9, 2, 1.5e9),
     "v5p": Chip("TPU v5p", 459e12, 95 * 2**30, 2765e9, 600e9, 3, 1.75e9),
-    "v6e": Chip("TPU v6e", 918e12, 32 * 2**30, 1638e9, 400e9, 2, 3.5e9),
+    "v6e": Chip("TPU v6e", 918e12, 32 * 2**30, 1638e9, 400e9, 2, 1.75e9),
     "a100": Chip("A100 80GB SXM", 312e12, 85_100_068_864, 2039e9, 300e9, 1, properties=_AMPERE),
     "h100": Chip("H100 SXM", 989e12, 84_942_979_072, 3352e9, 450e9, 1, properties=_HOPPER),
     "h200": Chip("H200 SXM", 989e12, 151_397_597_184, 4800e9, 450e9, 1, properties=_HOPPER),
@@ -228,7 +230,7 @@ class Report:
         target: the accelerators.
         kind: how the step is put on them.
         stage: which stage of a training that grows, in words; empty for one that does not.
-        examples: a step's real examples on a device.
+        examples: of a batch on a device.
         state: bytes of the state.
         data: bytes of what of the data is on the device, for all steps of a dispatch.
         batch: bytes of these that a step reads.
@@ -269,7 +271,7 @@ class Report:
     @property
     def repeated(self) -> dict[str, float]:
         """By kind of operation, how often it is computed by all devices together; 1 where each has its share."""
-        return {kind: self.target.count * self.flops[kind] / flops for kind, flops in self.whole.items() if flops}
+        return {kind: self.target.count * self.flops[kind] / flops for kind, flops in self.whole.items()}
 
     @property
     def traffic(self) -> float:
@@ -310,7 +312,7 @@ def reports(
     target: Target,
     kind: parallel.Kind = "jit",
     model: int = 1,
-    said: Callable[[str], None] = lambda text: None,
+    waiting: Callable[[str], AbstractContextManager[Any]] = contextlib.nullcontext,
 ) -> Iterator[Report]:
     """Compiles an experiment for a target: its stage, or where pictures grow, the first, the middle and the last one.
 
@@ -319,7 +321,7 @@ def reports(
         target: the accelerators.
         kind: how the step is put on them: "jit" or "shard_map".
         model: see `parallel.place`.
-        said: told what is being done.
+        waiting: entered, with words for it, around what takes long.
 
     Raises:
         UserError: as `parse` and `devices`, or the batch does not divide evenly.
@@ -329,32 +331,32 @@ def reports(
     placement = parallel.place(kind, model, devices(target))
     source = build.source(config) if config.data in cfg.SHIPPED else build.stand_in(config)
     plan, whole = (build.experiment(config, source.shape, source.classes, axis) for axis in (placement.axis, None))
-    for stage in plan.stages:
-        parallel.check_batch(placement, stage.batch_size // stage.game.discriminator_updates, stage.game.accumulate)
+    sizes = [stage.batch_size // stage.game.discriminator_updates for stage in plan.stages]
+    for size, stage in zip(sizes, plan.stages, strict=True):
+        parallel.check_batch(placement, size, stage.game.accumulate)
     last = len(plan.stages) - 1
     for at in sorted({0, last // 2, last}):
         name = f"stage {at + 1} of {last + 1}, {plan.shape[0] // 2 ** (last - at)} px" if last else ""
         where = f"the training step for {target.name}{name and f', {name}'}"
-        said(f"tracing {where}")
         begin = time.process_time()
-        lowered, sizes = _lowered(plan, at, source, placement)
-        # Mapped, it is the program of one device's part.
-        jitted = (
-            lowered if kind == "jit" else _lowered(whole, at, source, dataclasses.replace(placement, kind="jit"))[0]
-        )
-        flops = hlo.step_cost(hlo.read(jitted.as_text("hlo", debug_info=True)))
+        with waiting(f"tracing {where}"):
+            lowered, given = _lowered(plan, at, source, placement)
+            together = lowered
+            if kind != "jit":  # A mapped program is that of one device's part.
+                together, _ = _lowered(whole, at, source, dataclasses.replace(placement, kind="jit"))
+            flops = hlo.step_cost(hlo.read(together.as_text("hlo", debug_info=True)))
         traced = time.process_time()
-        said(f"compiling {where} (minutes, for large networks)")
-        compiled = _compiled(lowered, target.chip, sizes["state"] + sizes["data"])
+        with waiting(f"compiling {where} (minutes, for large networks)"):
+            found = _compiled(lowered, target.chip, given["state"] + given["data"])
         yield Report(
             target=target,
             kind=kind,
             stage=name,
-            examples=plan.stages[at].batch_size / target.count,
-            whole={kind: flops["flops", kind] for kind in hlo.KINDS},
+            examples=sizes[at] / target.count,
+            whole={kind: flops["flops", kind] for kind in hlo.KINDS if flops["flops", kind]},
             seconds=(traced - begin, time.process_time() - traced),
-            **sizes,
-            **compiled,
+            **given,
+            **found,
         )
 
 
@@ -419,7 +421,7 @@ def text(report: Report) -> str:
     target, chip = report.target, report.target.chip
     least = {part: f"at least {_time(seconds)}" for part, seconds in report.least.items()}
     stage = f", {report.stage}" if report.stage else ""
-    flops = " and ".join(f"{size / 1e9:,.1f} GFLOP of {_PLURAL[kind]}" for kind, size in report.flops.items())
+    flops = " and ".join(f"{_giga(size)}FLOP of {_PLURAL[kind]}" for kind, size in report.flops.items())
     lines = {
         "assumed": f"{chip.flops / 1e12:g} TFLOP/s in bfloat16, {chip.memory / 2**30:.1f} GiB of HBM at "
         f"{chip.bandwidth / 1e9:,.0f} GB/s, {chip.link / 1e9:g} GB/s to neighbours",
@@ -427,15 +429,14 @@ def text(report: Report) -> str:
         "arithmetic": f"{flops}: {least['flops']}",
     }
     if report.cost is not None:
-        calls = [f"{calls:g} {kind} of {size / 1e6:,.1f} MB" for kind, (calls, size) in report.collectives.items()]
-        often = " and ".join(f"{times:.2f} times its {_PLURAL[kind]}" for kind, times in report.repeated.items())
+        calls = [f"{calls:g} {kind} of {_giga(size)}B" for kind, (calls, size) in report.collectives.items()]
+        often = " and ".join(f"{times:.2f} of its {_PLURAL[kind]}" for kind, times in report.repeated.items())
         own = f"{_time(report.estimate)}, collectives left out" if report.estimate else "gives none"
         lines |= {
-            "traffic": f"{report.traffic / 1e9:,.2f} GB, state and temporaries written once and read once: "
-            f"{least['traffic']}",
+            "traffic": f"{_giga(report.traffic)}B, state and temporaries once out and once in: {least['traffic']}",
             "estimate": f"the compiler's own: {own}",
             "collectives": f"{', '.join(calls)} in all: {least['collectives']}" if calls else "none",
-            "repeated": f"all devices together compute the whole batch's step {often}",
+            "repeated": f"of the whole batch's step, all devices together compute {often}",
         }
     traced, compiled = report.seconds
     lines["compiled"] = f"in {traced + compiled:.0f} s of processor time, {traced:.0f} s of it for tracing"
@@ -459,6 +460,12 @@ def _fit(report: Report) -> str:
 
 def _size(count: float) -> str:
     return f"{count / 2**20:,.0f} MiB"
+
+
+def _giga(count: float) -> str:
+    """Three digits or more of so many billions."""
+    count /= 1e9
+    return f"{count:,.0f} G" if count >= 100 else f"{count:.3g} G"
 
 
 def _time(seconds: float) -> str:
