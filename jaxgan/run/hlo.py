@@ -61,9 +61,10 @@ class Computation:
         """The instructions that the result needs; before optimisation there are others."""
         found, open_ = {self.root}, [self.root]
         while open_:
-            new = {*self.instructions[open_.pop()].operands} & self.instructions.keys() - found
-            found |= new
-            open_ += new
+            for name in self.instructions[open_.pop()].operands:
+                if name in self.instructions and name not in found:
+                    found.add(name)
+                    open_.append(name)
         return [self.instructions[name] for name in found]
 
 
