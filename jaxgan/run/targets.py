@@ -72,7 +72,8 @@ class Chip:
         own = dict(self.properties)
         capability = int(own.pop("compute_capability"))
         device = {**_GPU, **own, "memory_bandwidth": int(self.bandwidth), "device_memory_size": int(self.memory)}
-        device["cuda_compute_capability"] = f"{{ major: {capability} }}"
+        extension = "ACCELERATED_FEATURES" if capability >= 9 else "NONE"
+        device["cuda_compute_capability"] = f"{{ major: {capability} feature_extension: {extension} }}"
         fields = "\n".join(f"  {name}: {value}" for name, value in device.items())
         library = "dnn_version_info { major: 9 minor: 10 }"
         return (
