@@ -14,6 +14,7 @@ import dataclasses
 import json
 import math
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -31,15 +32,29 @@ CONFIGS = (
 )
 TARGETS = ("v5e:4x4", "v5p:4x4x4", "h100:8", "h200:8")
 ROW = ("config", "target", "parallel", "batch_size", "accumulate")
+FIGURES = (
+    "stage",
+    "examples",
+    "fits",
+    "peak",
+    "room",
+    "flops",
+    "least",
+    "estimate",
+    "collectives",
+    "repeated",
+    "seconds",
+)
 
 
 def compile_row(row: dict[str, Any], minutes: float, out: Path) -> None:
     """Compiles a config for a target in a process of its own, and writes down what came of it."""
     command = [sys.executable, __file__, "--child", json.dumps(row), "--minutes", str(minutes), "--out", str(out)]
     ended = subprocess.run(command, capture_output=True, text=True)
-    if ended.returncode:
-        said = ended.stderr.strip().splitlines()[-1:] if ended.returncode > 0 else [f"not compiled in {minutes:g} min"]
-        write(out, {**row, "failed": said[0] if said else f"exit code {ended.returncode}"})
+    if ended.returncode == -signal.SIGXCPU:
+        write(out, {**row, "failed": f"not compiled in {minutes:g} minutes of processor time"})
+    elif ended.returncode:
+        write(out, {**row, "failed": (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]})
 
 
 def child(row: dict[str, Any], minutes: float, out: Path) -> None:
@@ -51,18 +66,18 @@ def child(row: dict[str, Any], minutes: float, out: Path) -> None:
     plugins.leave_out_absent()
     from jaxgan import config as cfg
     from jaxgan.run import targets
+    from jaxgan.support.errors import JaxganError
 
     config = cfg.load(row["config"])[1]
     target = targets.parse(row["target"])
     unit = target.count * row["accumulate"]
     batch_size = math.ceil((row["batch_size"] or config.batch_size) / unit) * unit
     config = dataclasses.replace(config, batch_size=batch_size, accumulate=row["accumulate"])
-    for report in targets.reports(config, target, row["parallel"]):
-        figures = {
-            name: getattr(report, name)
-            for name in ("stage", "examples", "fits", "peak", "room", "flops", "least", "estimate", "collectives")
-        }
-        write(out, {**row, **figures, "repeated": report.repeated, "seconds": report.seconds})
+    try:
+        for report in targets.reports(config, target, row["parallel"]):
+            write(out, row | {name: getattr(report, name) for name in FIGURES})
+    except JaxganError as error:
+        sys.exit(str(error))
 
 
 def write(out: Path, line: dict[str, Any]) -> None:
@@ -74,7 +89,9 @@ def table(out: Path) -> str:
     """The newest lines, as Markdown."""
     newest: dict[tuple[Any, ...], dict[str, Any]] = {}
     for line in map(json.loads, out.read_text().splitlines()):
-        newest[(*(line[name] for name in ROW), line.get("stage", ""))] = line
+        row = tuple(line[name] for name in ROW)
+        newest = {key: old for key, old in newest.items() if key[:-1] != row or ("failed" not in {**line, **old})}
+        newest[(*row, line.get("stage", ""))] = line
     lines = [
         "| config on target | examples a device | peak, GiB | GFLOP a device | at least, ms: FLOPs | HBM | collectives "
         "| estimate, ms | collectives | repeated |",
