@@ -258,8 +258,7 @@ def _update_discriminator(
     def learn() -> tuple[Player, Metrics]:
         if game.penalty_every == 1:
             return update(True, True)
-        now = state.step % game.penalty_every == 0
-        return jax.lax.cond(now, lambda: update(True, True), lambda: update(True, False))
+        return _lazily(game.penalty_every, state, lambda: update(True, True), lambda: update(True, False))
 
     player, metrics = _unless_below(
         game.skip_discriminator_below, player, learn, lambda: update(learns=False, penalised=False)
@@ -328,7 +327,7 @@ def _regularised(game: Game, state: TrainState, batch: Batch, key: jax.Array, gr
         (penalty, length), _ = _averaged(game, function, batch, state.generator.stats, key)
         return jax.tree.map(jnp.add, gradients, penalty), paths.updated(state.path_length, length)
 
-    return jax.lax.cond(state.step % game.path_every == 0, add, lambda: (gradients, state.path_length))
+    return _lazily(game.path_every, state, add, lambda: (gradients, state.path_length))
 
 
 def _faded_in(game: Game, state: TrainState) -> TrainState:
@@ -355,6 +354,12 @@ def _unless_below(
     value = metrics["loss"].astype(player.loss.dtype)
     smoothed = jnp.where(jnp.isfinite(player.loss), 0.9 * player.loss + 0.1 * value, value)
     return dataclasses.replace(player, loss=smoothed), metrics
+
+
+def _lazily(every: int, state: TrainState, due: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
+    """What is due at every so-manieth step, else the other; its name says how often to who reads the program."""
+    with jax.named_scope(f"one_step_in_{every}"):
+        return jax.lax.cond(state.step % every == 0, due, otherwise)
 
 
 def _decay(step: jax.Array, steps: int, final: float) -> jax.Array:

@@ -19,7 +19,7 @@ from jaxgan.cli.show import Configs, Show
 from jaxgan.cli.style import Style
 from jaxgan.cli.training import STOPPED, Sweep, Train, start_sweep, start_training
 from jaxgan.config import nearest
-from jaxgan.support import cache
+from jaxgan.support import cache, plugins
 from jaxgan.support.errors import JaxganError, UserError
 
 __all__ = ["STOPPED", "main"]
@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     cache.keep_programs()
+    plugins.leave_out_absent()
     try:
         name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
         if name in ("-h", "--help"):

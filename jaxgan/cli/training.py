@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import re
 import sys
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from jaxgan import config as cfg
+from jaxgan.cli import dry_run
 from jaxgan.cli.options import MOST, Positional, check_range, parse
-from jaxgan.cli.show import size
 from jaxgan.support import files
 from jaxgan.support.errors import UserError
 
@@ -28,13 +27,16 @@ class Train:
     run's directory.
     """
 
-    target: Annotated[Positional[str], tyro.conf.arg(metavar="CONFIG|RUN")]
+    begin: Annotated[Positional[str], tyro.conf.arg(metavar="CONFIG|RUN")]
     """A config's name (`jaxgan configs` lists them), a Python file that makes one, or the directory of a run."""
     config: Annotated[cfg.Config, tyro.conf.arg(name="")]
     out: Path | None = None
     """Directory of the run; runs/CONFIG if not given."""
     dry_run: bool = False
     """Show the resolved config, shapes, parameters, FLOPs and memory of a step, and stop."""
+    target: str | None = None
+    """With --dry-run: have the compiler of accelerators that are not here say whether it fits and what a step takes:
+    v5e:4x4, v6e:4x4, v4:4x4x4, v5p:4x4x4, h100:8, h200:8, a100:8. Needs `pip install 'jaxgan[targets]'`."""
     quiet: bool = False
     """Show nothing but the closing line."""
     parallel: Literal["jit", "shard_map", "pmap"] = "jit"
@@ -85,8 +87,13 @@ def start_training(arguments: list[str]) -> None:
     config = _placed(cfg.validate(options.config, "command line"))
     assert options.out is not None
     profile = _steps(options.profile)
+    if options.target and not options.dry_run:
+        raise UserError(f"--target {options.target}: nothing runs there; give --dry-run with it")
+    if options.dry_run and options.target:
+        dry_run.compile_for(config, options.target, options.parallel, options.shard_model, options.quiet)
+        return
     if options.dry_run:
-        _dry_run(config)
+        dry_run.show(config)
         return
     from jaxgan.run import parallel
     from jaxgan.run.training import train
@@ -159,36 +166,3 @@ def _varied(text: str) -> tuple[str, list[Any]]:
             return value
 
     return name.replace("-", "_"), [read(value) for value in values.split(",")]
-
-
-def _dry_run(config: cfg.Config) -> None:
-    import jax
-
-    from jaxgan import train_step
-    from jaxgan.models import conv
-    from jaxgan.run import build, parallel
-
-    source = build.source(config) if config.data else build.stand_in(config)
-    plan = build.experiment(config, source.shape, source.classes)
-    placement = parallel.place(devices=jax.devices()[:1])
-    state = plan.abstract_state(plan.stages[-1], placement)
-    batch = jax.eval_shape(source.batch, source.resident, source[0])
-    print(cfg.to_json(config), end="")
-    for name, leaf in batch.items():
-        print(f"batch {name}: {leaf.dtype} {list(leaf.shape)}")
-    for name, player in (("generator", state.generator), ("discriminator", state.discriminator)):
-        print(f"{name}: {size(player.params):,} parameters")
-        for path, leaf in jax.tree_util.tree_leaves_with_path(player.params):
-            print(f"  {jax.tree_util.keystr(path, simple=True, separator='/'):32} {list(leaf.shape)}")
-    # Convolutions as accelerators run them: by the textbook's arithmetic.
-    step = jax.jit(conv.compiled(train_step.train_step, platform="tpu"), static_argnums=0, donate_argnums=1)
-    compiled = step.lower(plan.stages[-1].game, state, batch, jax.random.key(0)).compile()
-    cost, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
-    print(f"a step: {cost.get('flops', 0) / 1e9:.2f} GFLOP")
-    if memory is not None:
-        kept, extra = memory.argument_size_in_bytes / 2**20, memory.temp_size_in_bytes / 2**20
-        print(f"memory: {kept:.0f} MiB of state and batch, {extra:.0f} MiB more during a step")
-    if jax.default_backend() == "cpu":
-        print("Training on CPU takes fewer FLOPs and more memory, by Winograd's algorithm.")
-        if plan.change is not None and math.isfinite(plan.change):
-            print(f"Convolutions are quick to compile up to step {plan.change}, then compiled again to be fast to run.")

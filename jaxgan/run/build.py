@@ -93,17 +93,41 @@ def _own(config: cfg.Config, batch_size: int, part: tuple[int, int]) -> Source:
             pictures.identity,
             pictures.classes,
         )
+    return _varied(config, source)
+
+
+def _varied(config: cfg.Config, source: ArraySource | StreamSource) -> Source:
+    """The source, its real pictures varied where the config says so."""
     if not config.vary_real:
         return source
-    return VariedSource(source, config.vary_real, config.size or pictures.shape[0] * 8 // 9)
+    return VariedSource(source, config.vary_real, config.size or source.shape[0] * 8 // 9)
 
 
 def stand_in(config: cfg.Config) -> Source:
-    """Black pictures in place of data that a config leaves to its user: for shapes. 1000 classes if conditional."""
+    """Black pictures, which stream, in place of data that a config leaves to its user: for shapes.
+
+    1000 classes if conditional.
+    """
     size = config.size or 64
-    labels = np.arange(1000, dtype=np.int32) if config.conditional else None
-    images = np.zeros((1000 if config.conditional else 2, size, size, 3), np.uint8)
-    return ArraySource(images, labels, config.batch_size * config.discriminator_updates, config.seed)
+    side = size * 9 // 8 if "crop" in config.vary_real else size
+    pictures = _Black((side, side, 3), 1000 if config.conditional else 0)
+    return _varied(config, StreamSource(pictures, config.batch_size * config.discriminator_updates, config.seed))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Black:
+    """Pictures of which only the shape matters."""
+
+    shape: tuple[int, ...]
+    classes: int
+    identity = ""
+
+    def __len__(self) -> int:
+        return 2**16
+
+    def read(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        pictures = {"image": np.zeros((len(indices), *self.shape), np.uint8)}
+        return pictures | ({"label": np.zeros(len(indices), np.int32)} if self.classes else {})
 
 
 def check_size(config: cfg.Config, side: int) -> None:

@@ -223,10 +223,17 @@ def compile_loop(
         form: of the convolutions.
         foretell: told, when it is known, about how many seconds compiling will take where no cache has the program.
     """
+    if placement.kind == "pmap":
+        return _pmap(placement, conv.compiled(loop, form, placement.platform))
+    return compile_ahead(*loop_program(placement, loop, state, resident, items, key, form), foretell)
+
+
+def loop_program(
+    placement: Placement, loop: Loop, state: Any, resident: Any, items: Any, key: Any, form: conv.Form = "quick"
+) -> tuple[Any, tuple[Any, ...]]:
+    """A loop of steps as a jitted function, and what to lower it for; by `jit` or `shard_map`, see `compile_loop`."""
     everywhere = placement.everywhere
     loop = conv.compiled(loop, form, placement.platform)
-    if placement.kind == "pmap":
-        return _pmap(placement, loop)
     if placement.kind == "jit":
         shardings = shard_state(placement, state)
         program = jax.jit(
@@ -240,7 +247,7 @@ def compile_loop(
         specs = (P(), P(), P(None, DATA), P(), P())
         mapped = jax.shard_map(loop, mesh=placement.mesh, in_specs=specs, out_specs=P())
         program = jax.jit(mapped, donate_argnums=0)
-    return compile_ahead(program, (state, resident, items, jax.ShapeDtypeStruct((), jnp.int32), key), foretell)
+    return program, (state, resident, items, jax.ShapeDtypeStruct((), jnp.int32), key)
 
 
 def compile_ahead(program: Any, arguments: tuple[Any, ...], foretell: Callable[[float], None] | None = None) -> Any:
@@ -252,11 +259,16 @@ def compile_ahead(program: Any, arguments: tuple[Any, ...], foretell: Callable[[
         foretell: told, when it is known, about how many seconds compiling will take where no cache has the program.
     """
     since = time.perf_counter()
-    with _uncollected():
-        lowered = program.lower(*arguments)
+    lowered = lower(program, arguments)
     if foretell is not None:
         foretell(_COMPILING * (time.perf_counter() - since))
     return lowered.compile()
+
+
+def lower(program: Any, arguments: tuple[Any, ...]) -> Any:
+    """Traces and lowers a jitted function for arguments, or for their shapes."""
+    with _uncollected():
+        return program.lower(*arguments)
 
 
 @contextlib.contextmanager
