@@ -334,7 +334,7 @@ def reports(
     plan, whole = (build.experiment(config, source.shape, source.classes, axis) for axis in (placement.axis, None))
     sizes = [stage.batch_size // stage.game.discriminator_updates for stage in plan.stages]
     for size, stage in zip(sizes, plan.stages, strict=True):
-        parallel.check_batch(placement, size, stage.game.accumulate)
+        parallel.check_batch(placement, size, stage.game.accumulate, stage.group)
     last = len(plan.stages) - 1
     for at in sorted({0, last // 2, last}):
         name = f"stage {at + 1} of {last + 1}, {plan.shape[0] // 2 ** (last - at)} px" if last else ""
