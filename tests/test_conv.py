@@ -285,7 +285,8 @@ def test_mistakes_are_named(shape, kernel, arguments, message):
 
 
 @pytest.mark.parametrize(("channels", "features"), [(192, 192), (48, 96)])
-def test_groups_on_accelerators_are_dense_convolutions_of_128_features(channels, features, key):
+@pytest.mark.parametrize("platform", ["tpu", "gpu"])
+def test_groups_on_accelerators_are_dense_convolutions(platform, channels, features, key):
     """As XLA's own grouped convolution, and its gradients; none of them has groups."""
     x, k = draw((2, 5, 6, channels)), draw((3, 3, 16, features), seed=1)
 
@@ -298,7 +299,7 @@ def test_groups_on_accelerators_are_dense_convolutions_of_128_features(channels,
         y = jax.lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=order, feature_group_count=count)
         return jnp.sum(jnp.sin(y))
 
-    own = jax.grad(fast.compiled(own, platform="gpu"), (0, 1))
+    own = jax.grad(fast.compiled(own, platform=platform), (0, 1))
     assert "feature_group_count=1" in (program := str(jax.make_jaxpr(own)(x, k)))
     assert f"feature_group_count={channels // 16}" not in program
     for a, b in zip(own(x, k), jax.grad(xla, (0, 1))(x, k), strict=True):

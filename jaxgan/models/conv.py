@@ -47,7 +47,6 @@ Form = Literal["quick", "fast", "everywhere"]
 """Of a program's convolutions on CPU: quick to compile; fast to run; or Winograd's algorithm everywhere that it can go,
 as in runs from before there was a choice. All compute the same up to rounding."""
 _ORDER = ("NHWC", "HWIO", "NHWC")
-_LANES = 128  # Features that a TPU's matrix unit multiplies at once; tensor cores are content with fewer.
 
 
 class _How(NamedTuple):
@@ -153,8 +152,9 @@ def grouped(x: jax.Array, kernel: jax.Array) -> jax.Array:
     As `lax.conv_general_dilated` with `feature_group_count`, which is fast nowhere. On CPU it is a naive loop, its
     gradients too; products of patches are about ten times as fast. (Winograd's algorithm for each group would shorten
     a training step by another third, but takes ten times as long to compile.) On TPU a group of 16 features fills 16 of
-    128 lanes, and on several GPUs XLA's partitioner gathers the whole batch on each: there, as many groups as fill 128
-    features are one convolution, whose kernel is zero between groups.
+    128 lanes, and on several GPUs XLA's partitioner gathers the whole batch on each: there, as many groups as have 128
+    features (64 on GPUs, whose matrix units are content with these) are one convolution, whose kernel is zero between
+    groups.
 
     Args:
         x: features; a group's are neighbours.
@@ -165,12 +165,15 @@ def grouped(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return _grouped(_how.get(), *alike(x, kernel))
 
 
-def by_platform(tpu: Callable[..., Any], default: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls one of two functions that compute the same, by what the program is for (see `compiled`)."""
-    platform = _how.get().platform
-    if platform is None:
-        return lax.platform_dependent(*arguments, tpu=tpu, default=default)
-    return (tpu if platform == "tpu" else default)(*arguments)
+def by_platform(*arguments: Any, default: Callable[..., Any], **special: Callable[..., Any]) -> Any:
+    """Calls one of several functions that compute the same, by what the program is for (see `compiled`).
+
+    Args:
+        *arguments: of the functions, arrays.
+        default: for platforms that are not named.
+        **special: by platform, "cpu", "gpu" or "tpu".
+    """
+    return _by_platform(_how.get(), *arguments, default=default, **special)
 
 
 def alike(*arrays: jax.Array) -> list[jax.Array]:
@@ -211,11 +214,10 @@ class _Axis(NamedTuple):
 _Axes = tuple[_Axis, _Axis]
 
 
-def _on(how: _How, ours: Callable[..., jax.Array], xla: Callable[..., jax.Array], *arguments: jax.Array) -> jax.Array:
-    """Ours on CPU, XLA's own elsewhere."""
+def _by_platform(how: _How, *arguments: Any, default: Callable[..., Any], **special: Callable[..., Any]) -> Any:
     if how.platform is None:
-        return lax.platform_dependent(*arguments, cpu=ours, default=xla)
-    return (ours if how.platform == "cpu" else xla)(*arguments)
+        return lax.platform_dependent(*arguments, default=default, **special)
+    return special.get(how.platform, default)(*arguments)
 
 
 # jit in each, for its cache: traced once for all convolutions of the same shapes. Inlined, for what stays a function
@@ -232,7 +234,7 @@ def _conv(axes: _Axes, how: _How, x: jax.Array, kernel: jax.Array) -> jax.Array:
         split, taps, join = algorithm
         return join([a @ b for a, b in zip(split(x), taps(kernel), strict=True)])
 
-    return _on(how, ours, functools.partial(_xla_conv, axes), x, kernel)
+    return _by_platform(how, x, kernel, cpu=ours, default=functools.partial(_xla_conv, axes))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -259,7 +261,7 @@ def _input_gradient(axes: _Axes, how: _How, g: jax.Array, kernel: jax.Array) -> 
     def xla(g: jax.Array, kernel: jax.Array) -> jax.Array:
         return by_xla(g, kernel[::-1, ::-1], ("NHWC", "HWOI", "NHWC"))
 
-    return _on(how, ours, xla, g, kernel)
+    return _by_platform(how, g, kernel, cpu=ours, default=xla)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
@@ -287,7 +289,7 @@ def _kernel_gradient(axes: _Axes, how: _How, dtype: Any, x: jax.Array, g: jax.Ar
     def xla(x: jax.Array, g: jax.Array) -> jax.Array:
         return by_xla(x, g, ("CHWN", "IHWO", "HWNC"))
 
-    return _on(how, ours, xla, x, g).astype(dtype)
+    return _by_platform(how, x, g, cpu=ours, default=xla).astype(dtype)
 
 
 # <conv(x, k), g> is linear in each of the three: the derivative for one argument is the form's map of the others.
@@ -572,14 +574,15 @@ def _checked(axes: list[_Axis], padding: Padding) -> _Axes:
 
 @functools.partial(jax.jit, static_argnums=0, inline=True)
 def _grouped(how: _How, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return _on(how, _grouped_by_patches, functools.partial(_grouped_by_slices, how.form), x, kernel)
+    tpu, gpu = (functools.partial(_grouped_by_slices, how.form, together) for together in (128, 64))
+    return _by_platform(how, x, kernel, cpu=_grouped_by_patches, tpu=tpu, default=gpu)
 
 
-def _grouped_by_slices(form: Form, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Dense convolutions of neighbouring groups, `_LANES` features at a time."""
+def _grouped_by_slices(form: Form, width: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Dense convolutions of neighbouring groups, `width` features at a time."""
     (k, _, group, features), channels = kernel.shape, x.shape[3]
     groups, each = channels // group, features * group // channels
-    together = max(1, _LANES // group)
+    together = max(1, width // group)
     axis = _Axis(x.shape[1], k, 1, k // 2, x.shape[1]), _Axis(x.shape[2], k, 1, k // 2, x.shape[2])
     out = []
     for first in range(0, groups, together):

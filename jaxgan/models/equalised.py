@@ -108,9 +108,9 @@ def convolve(x: jax.Array, kernel: jax.Array, resample: Resample = "none") -> ja
         x = conv.conv(x, kernel)
         return upsample(x) if resample == "up" else x
     if resample == "up":
-        return conv.by_platform(_up_folded, _up, x, kernel)
+        return conv.by_platform(x, kernel, tpu=_up_folded, default=_up)
     if resample == "down":
-        return conv.by_platform(_down_folded, _down, x, kernel)
+        return conv.by_platform(x, kernel, tpu=_down_folded, default=_down)
     if resample == "repeat":
         return conv.conv_transpose(x, _spread(kernel)[::-1, ::-1], stride=2)
     if resample == "average":
