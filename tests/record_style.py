@@ -36,9 +36,15 @@ def waypoints() -> list[np.ndarray]:
     return [content, (content + style) / 2, 1 - style * content]
 
 
-def start() -> np.ndarray:
-    """Where the descents begin. From the content itself they would be chaotic: its content loss has no slope there."""
-    return np.random.RandomState(1).random_sample((71, 83, 3)).astype(np.float32)
+def start(nudged: int = 0) -> np.ndarray:
+    """Where the descents begin. From the content itself they would be chaotic: its content loss has no slope there.
+
+    Nudged: the last bits of its numbers changed at random.
+    """
+    numbers = np.random.RandomState(1).random_sample((71, 83, 3)).astype(np.float32)
+    if not nudged:
+        return numbers
+    return np.nextafter(numbers, np.random.RandomState(nudged).randint(0, 2, numbers.shape).astype(np.float32))
 
 
 def sample(features: np.ndarray) -> np.ndarray:
@@ -65,9 +71,16 @@ def main() -> None:
             recorded[f"{architecture}/{name}"] = sample(value[0].permute(1, 2, 0).numpy())
             recorded[f"{architecture}/{name}/norm"] = value.norm().numpy()
     weights = load_file(Path(__file__).parents[1] / "jaxgan" / "support" / "assets" / "vgg" / "vgg16.safetensors")
-    gatys = torch_style.Gatys(weights, content, style, GATYS_WEIGHTS)
-    gatys.begin(start())
-    recorded["gatys"] = np.array([gatys.step() for _ in range(51)], np.float32)
+
+    def descent(begin: np.ndarray) -> np.ndarray:
+        gatys = torch_style.Gatys(weights, content, style, GATYS_WEIGHTS)
+        gatys.begin(begin)
+        return np.array([gatys.step() for _ in range(51)], np.float32)
+
+    recorded["gatys"] = descent(start())
+    # How far rounding alone takes PyTorch's own descents from one another.
+    apart = [np.abs(descent(start(nudged)) / recorded["gatys"] - 1).max() for nudged in range(1, 9)]
+    recorded["gatys/apart"] = np.float32(max(apart))
     for index, picture in enumerate(waypoints()):
         gatys = torch_style.Gatys(weights, content, style, GATYS_WEIGHTS)
         gatys.begin(picture)
