@@ -164,7 +164,8 @@ def neighbourhoods(a: np.ndarray, b: np.ndarray, manifold: int = 3, density: int
     `precision`: share of samples within the distance of a real picture to its third neighbour; `recall`: share of real
     pictures within that of a sample to its third neighbour. `density`: by how many of the real pictures' balls (of five
     neighbours) a sample is held, over five, 1 for the data; `coverage`: share of real pictures that have a sample
-    within their ball. Larger is better. The spread is the standard error of the mean over pictures, the balls taken as given.
+    within their ball. Larger is better. The spread is the standard error of the mean over pictures, the balls taken as
+    given.
 
     Args:
         a: samples [N, F].
