@@ -67,21 +67,20 @@ class Features:
         return self.apply(params, pictures if self.side is None else resize(pictures, self.side, how))
 
 
-def biased(features: Features, trained_with: Sequence[str]) -> bool:
-    """Whether a generator was trained to do well in features like these.
+def biased(network: str, trained_with: Sequence[str]) -> bool:
+    """Whether a generator was trained to do well in a network's features.
 
     That is so where training used the same network (a projected discriminator, an alignment), and where both networks
     learned ImageNet's classes: then a distance falls although pictures become no better.
 
     Args:
-        features: that a measure is taken in.
-        trained_with: names of the networks whose features training used.
+        network: whose features a measure is taken in.
+        trained_with: networks whose features training used.
 
     References:
         Kynkaanniemi et al., The Role of ImageNet Classes in Frechet Inception Distance, arXiv 2203.06026.
     """
-    both = features.network in IMAGENET and any(name in IMAGENET for name in trained_with)
-    return both or features.network in trained_with
+    return network in trained_with or (network in IMAGENET and any(name in IMAGENET for name in trained_with))
 
 
 def load(name: str, source: str | Path | None = None, console: Console | None = None) -> Features:
