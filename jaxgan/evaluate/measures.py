@@ -70,7 +70,7 @@ def frechet(a: np.ndarray, b: np.ndarray | Statistics, groups: int = 10) -> Valu
     groups = min(groups, len(a) // 2)
     parts = [a[place::groups] for place in range(groups)] if groups > 1 else [a]
     sums = [(len(part), *_sums(part, centre)) for part in parts]
-    count, first, second = (sum(column) for column in zip(*sums, strict=True))
+    count, first, second = len(a), np.sum([m for _, m, _ in sums], axis=0), np.sum([s for _, _, s in sums], axis=0)
     value = distance(_of_sums(count, first, second, centre), target)
     if groups < 2:
         return Value(value, None)

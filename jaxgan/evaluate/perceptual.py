@@ -86,15 +86,14 @@ def _lengths(
     start, end = (sampling.latents_at(stream(key, name), index, game.latent_size) for name in ("start", "end"))
     label = index % classes if classes else None
     if space == "w":
-        labels = () if label is None else (label,)
-        here, there = (mix.styles(game, variables, latent, *labels) for latent in (start, end))
+        here, there = (mix.styles(game, variables, latent, label) for latent in (start, end))
         ends = here, here + EPSILON * (there - here)
         made = mix.of_styles(game)
     else:
         share = jax.vmap(jax.random.uniform)(each(stream(key, "share"), index))
         # Normal latents lie near a sphere, and a mapping to styles brings them onto it.
-        unit = [x / jnp.linalg.norm(x, axis=-1, keepdims=True) * game.latent_size**0.5 for x in (start, end)]
-        ends = (jax.vmap(sampling.slerp)(*unit, share), jax.vmap(sampling.slerp)(*unit, share + EPSILON))
+        start, end = (x / jnp.linalg.norm(x, axis=-1, keepdims=True) * game.latent_size**0.5 for x in (start, end))
+        ends = [jax.vmap(sampling.slerp)(start, end, place) for place in (share, share + EPSILON)]
         made = game
     one, other = (sampling.generate(made, None, variables, latent, label) for latent in ends)
     return metric(one, other) / EPSILON**2

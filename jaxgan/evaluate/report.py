@@ -172,6 +172,11 @@ def judge(
     if real is not None and features.side is None and a.shape[:2] != real.shape[:2]:
         sizes = [f"{shape[1]} x {shape[0]}" for shape in (a.shape, real.shape)]
         raise UserError(f"{a.name}: pictures are {sizes[0]}, those of {real.name} {sizes[1]}; bring them to one size")
+    for origin in (a, real) if options.per_class else ():
+        if origin is None or origin.labels is None:
+            raise UserError(f"{b.name if origin is None else origin.name}: --per-class needs classes, which it has not")
+    if known is not None and len(known.mean) != (size := _size(features, a.shape)):
+        raise UserError(f"{b.name}: statistics of {len(known.mean)} features, and {features.name} has {size}")
     looker = _Looker(features, options, wanted, report)
     at, one, other = _numbers(a, real, options)
     fake = looker.look(a, at)
@@ -215,6 +220,13 @@ def total(a: Origin, b: Origin | Reference, options: Options) -> int:
     """How many pictures `judge` looks at, at most, but for those of single measures."""
     parts = _numbers(a, b.pictures if isinstance(b, Reference) else b, options)
     return sum(len(part) for part in parts if part is not None)
+
+
+def _size(features: Features, shape: origins.Shape) -> int:
+    """How many features a picture has."""
+    picture = jax.ShapeDtypeStruct((1, *shape[:2], 3), np.float32)
+    found = jax.eval_shape(lambda params, x: features.of(params, x, "clean"), features.params, picture)
+    return found.shape[1]
 
 
 def _wanted(
@@ -465,9 +477,7 @@ def _per_class(
     """The measures in features, of each class that both sides have."""
     labels = []
     for origin, seen in (samples, real, others):
-        if origin.labels is None:
-            raise UserError(f"{origin.name}: --per-class needs classes, which it does not have")
-        labels.append(None if seen is None else origin.labels(seen.numbers))
+        labels.append(None if seen is None or origin.labels is None else origin.labels(seen.numbers))
     found = {}
     wanted = wanted & frozenset(OF_FEATURES)
     for label in np.intersect1d(labels[0], labels[1]):
@@ -476,6 +486,8 @@ def _per_class(
             for (_, seen), known in zip((samples, real, others), labels, strict=True)
         ]
         if all(part is None or len(part.features) > 1 for part in parts):
-            here = _of_features(*parts, None, wanted, features, options)
+            fake, near, rest = parts
+            assert fake is not None
+            here = _of_features(fake, near, rest, None, wanted, features, options)
             found[int(label)] = dict.fromkeys(OF_FEATURES) | here
     return found

@@ -5,7 +5,7 @@ References:
 """
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
@@ -35,22 +35,25 @@ class Collector:
     def __init__(self, count: int, seed: int) -> None:
         """For `count` pictures; `seed` is of the places."""
         self._each = max(1, min(_EACH, _ALL // count))
-        self._random = np.random.default_rng(seed)
+        self._seed, self._random = seed, list[np.random.Generator]()
         self._parts: list[Patches] = []
 
     def add(self, levels: Iterable[np.ndarray]) -> None:
         """Takes patches out of a pyramid, [n, h, w, 3] each."""
-        self._parts.append([self._cut(level) for level in levels])
+        levels = list(levels)
+        if not self._random:
+            self._random = [np.random.default_rng([self._seed, place]) for place in range(len(levels))]
+        self._parts.append([self._cut(*pair) for pair in zip(levels, self._random, strict=True)])
 
     def patches(self) -> Patches:
         """All that were taken."""
         return [np.concatenate(level) for level in zip(*self._parts, strict=True)]
 
-    def _cut(self, level: np.ndarray) -> np.ndarray:
+    def _cut(self, level: np.ndarray, random: np.random.Generator) -> np.ndarray:
         windows = np.lib.stride_tricks.sliding_window_view(level, (PATCH, PATCH), axis=(1, 2))
         count, rows, columns = windows.shape[:3]
         # Drawn as fractions, picture by picture: the same ones in whatever batches these come.
-        place = self._random.random((count, self._each, 2))
+        place = random.random((count, self._each, 2))
         y, x = (place[..., axis] * size for axis, size in ((0, rows), (1, columns)))
         cut = windows[np.arange(count)[:, None], y.astype(int), x.astype(int)]
         return cut.reshape(count * self._each, -1)
@@ -90,10 +93,11 @@ def distance(a: Patches, b: Patches, seed: int = 0) -> Value:
     count = min(len(a[0]), len(b[0])) // 4
     if not count:
         return Value(whole, None)
-    quarters = [
-        _distance(*([level[part * count :][:count] for level in x] for x in (a, b)), np.random.default_rng(seed), 1)
-        for part in range(4)
-    ]
+
+    def quarter(x: Patches, part: int) -> Patches:
+        return [level[part * count : (part + 1) * count] for level in x]
+
+    quarters = [_distance(quarter(a, part), quarter(b, part), np.random.default_rng(seed), 1) for part in range(4)]
     return Value(whole, float(np.std(quarters, ddof=1) / 2))
 
 
@@ -117,7 +121,7 @@ def _normalised(patches: np.ndarray) -> np.ndarray:
     return ((x - mean) / np.maximum(deviation, 1e-8)).astype(np.float32).reshape(patches.shape)
 
 
-def _apply(matrix, images: jax.Array, like: tuple[int, ...] | None = None) -> jax.Array:
+def _apply(matrix: Callable[[int], np.ndarray], images: jax.Array, like: tuple[int, ...] | None = None) -> jax.Array:
     rows, columns = (jnp.asarray(matrix(size)) for size in (like or images.shape)[1:3])
     found = jnp.einsum("ih,nhwc->niwc", rows, images, precision="highest")
     return jnp.einsum("jw,niwc->nijc", columns, found, precision="highest")
