@@ -2,6 +2,10 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,6 +17,7 @@ from safetensors.numpy import save_file
 
 from jaxgan import cli
 from jaxgan import config as cfg
+from jaxgan.cli import evaluate as command
 from jaxgan.data import making
 from jaxgan.data.folder import Settings
 from jaxgan.evaluate import batches, features, logits, lpips, measures, origins, perceptual, report, sliced
@@ -80,16 +85,24 @@ def own(**fields):
     return features.Features("own", apply, **fields)
 
 
-def judge(a, b, labelled=False, known=None, held_out=None, **options):
-    opened = [origins.load(str(name), labelled) for name in (a, b)]
-    held = None if held_out is None else origins.load(str(held_out), labelled)
-    return report.judge(*opened, known or own(), report.Options(**options), held)
+def judge(a, b, labelled=False, known=None, held_out=None, **options) -> Any:
+    first, second = (origins.load(str(name), labelled) for name in (a, b))
+    held: Any = None if held_out is None else origins.load(str(held_out), labelled)
+    assert isinstance(first, origins.Origin)
+    return report.judge(first, second, known or own(), report.Options(**options), held)
+
+
+def origin_of(path) -> origins.Origin:
+    found = origins.load(str(path))
+    assert isinstance(found, origins.Origin)
+    return found
 
 
 def test_a_run_as_json_and_as_a_table(run, cache, capsys):
-    cli.main(["evaluate", str(run), "--count", "40", "--json"])
+    arguments = ["evaluate", str(run), "--count", "40", "--features", "vgg16:relu2_2"]
+    cli.main([*arguments, "--json"])
     found = json.loads(capsys.readouterr().out)
-    assert found["features"] == "vgg16:relu5_3"
+    assert found["features"] == "vgg16:relu2_2"
     assert len(found["weights_sha256"]) == 64
     assert (found["count"], found["seed"], found["protocol"], found["resize"]) == ([40, 40], 1, None, None)
     taken = {name for name, value in found["measures"].items() if value is not None}
@@ -103,11 +116,11 @@ def test_a_run_as_json_and_as_a_table(run, cache, capsys):
     assert found["measures"]["frechet"]["value"] > 2 * found["measures"]["frechet"]["floor"]
     kept = list(cache.iterdir())
     assert len(kept) == 2  # Of the two halves of the data; those of samples are not kept.
-    cli.main(["evaluate", str(run), "--count", "40", "--measures", "frechet", "recall"])
+    cli.main([*arguments, "--measures", "frechet", "recall"])
     shown = capsys.readouterr().out
     assert list(cache.iterdir()) == kept
     assert f"{run}, 40 samples of step 3, beside the data of {run}, 40 pictures" in shown
-    assert "features: vgg16:relu5_3, weights sha256 d680137d" in shown
+    assert "features: vgg16:relu2_2, weights sha256 d680137d" in shown
     assert f"{found['measures']['frechet']['value']:.5g}" in shown
     assert "times as far from real pictures" in shown
     with Image.open(run / "neighbours.png") as sheet:
@@ -136,7 +149,7 @@ def test_arrays_stay_on_disk_unless_packed(base, tmp_path):
     assert not isinstance(origins._array(tmp_path / "packed.npz", "arr_0"), np.memmap)
     numbers = np.array([0, 3, 89])
     for path in (base / "real.npz", tmp_path / "packed.npz", tmp_path / "fortran.npz"):
-        np.testing.assert_array_equal(np.concatenate(list(origins.load(str(path)).blocks(numbers))), pictures[numbers])
+        np.testing.assert_array_equal(np.concatenate(list(origin_of(path).blocks(numbers))), pictures[numbers])
 
 
 def test_statistics_in_place_of_pictures(base, tmp_path, small, monkeypatch):
@@ -144,7 +157,7 @@ def test_statistics_in_place_of_pictures(base, tmp_path, small, monkeypatch):
     assert real.count == (COUNT, COUNT)
     assert real.measures["frechet"].floor is None
     looker = report._Looker(own(), report.Options(), frozenset(), lambda *_: None)
-    known = looker.features(origins.load(str(base / "real")), np.arange(COUNT))
+    known = looker.features(origin_of(base / "real"), np.arange(COUNT))
     np.savez(tmp_path / "known.npz", mu=known.mean(axis=0), sigma=np.cov(known, rowvar=False))
     monkeypatch.setattr(lpips, "load", lambda: small_metric(small))
     found = judge(base / "made", tmp_path / "known.npz")
@@ -187,8 +200,7 @@ def test_each_class_by_itself(base, tmp_path):
 
 
 def test_variants_are_in_the_same_half(base):
-    origin = origins.load(str(base / "real"))
-    assert isinstance(origin, origins.Origin)
+    origin = origin_of(base / "real")
     apart = origins.halves(origin, COUNT, 0)
     assert [len(half) for half in apart] == [45, 45]
     assert len(np.unique(np.concatenate(apart))) == COUNT
@@ -214,9 +226,10 @@ def test_measures_that_training_games_are_marked(base, small, monkeypatch):
     chosen = ("frechet", "lpips_diversity", "sliced_wasserstein")
     found = judge(base / "made", base / "real", trained_with=("lite0",), measures=chosen, count=20).measures
     assert [found[name].biased for name in chosen] == [False, True, False]
-    lines = cli.evaluate._lines(
+    lines = command._lines(
         report.Judgement("x", None, (2, 2), 1, None, None, {"frechet": report.Measured(1, 2, 3, True)}),
-        *(origins.load(str(base / name)) for name in ("made", "real")),
+        origin_of(base / "made"),
+        origin_of(base / "real"),
         own(),
     )
     assert (
@@ -242,8 +255,7 @@ def test_copies_are_told_from_samples(base, run, tmp_path):
 
 def test_logits_are_the_discriminators(base, run):
     trained = directory.read(run)
-    origin = origins.load(str(base / "real.npz"))
-    assert isinstance(origin, origins.Origin)
+    origin = origin_of(base / "real.npz")
     found = logits.of(trained, origin, np.arange(COUNT))
     assert len(found) == COUNT // batches.size() * batches.size()
     picture = np.concatenate(list(origin.blocks(np.array([5]))))
@@ -281,12 +293,12 @@ def test_paths_of_a_generator(small, monkeypatch):
         assert (found > 0).all()
         flat = jax.tree.map(jnp.zeros_like, variables)
         assert np.abs(lengths(game, flat, space)).max() < 1e-5 * found.mean()
-        perceptual._lengths.clear_cache()
+        jax.clear_caches()
         with monkeypatch.context() as patched:
             patched.setattr(perceptual, "EPSILON", perceptual.EPSILON * 10)
             ratio = np.median(lengths(game, variables, space) / found)
             assert abs(ratio - 1) < 0.05
-        perceptual._lengths.clear_cache()
+        jax.clear_caches()
 
 
 def test_the_value_of_paths_leaves_the_extremes_out():
@@ -349,6 +361,26 @@ def test_pictures_come_in_batches_of_one_size():
     found = list(batches.rebatched(blocks))
     np.testing.assert_array_equal(np.concatenate(found), np.concatenate(blocks))
     assert {len(block) for block in found[:-1]} == {batches.size()}
+
+
+def test_eight_devices_measure_as_one(base, run):
+    """A process of its own, because the number of devices is fixed when JAX starts."""
+    code = f"""
+import json, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import test_evaluate
+found = test_evaluate.judge({str(run)!r}, {str(base / "real")!r}, count=40, measures=("frechet", "precision"))
+import jax
+print(json.dumps([jax.device_count(), found.to_json()["measures"]]))
+"""
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8"}
+    process = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr[-3000:]
+    devices, found = json.loads(process.stdout)
+    assert devices == 8
+    alone = judge(run, base / "real", count=40, measures=("frechet", "precision")).to_json()["measures"]
+    assert found["frechet"] == pytest.approx(alone["frechet"], rel=1e-3)
+    assert found["precision"] == alone["precision"]
 
 
 def refused(arguments, match, capsys):

@@ -1,14 +1,16 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import record_metrics
 from PIL import Image
 
+from jaxgan.evaluate import batches, measures, resizing
 from jaxgan.evaluate import features as feature_sets
-from jaxgan.evaluate import measures, resizing
 from jaxgan.evaluate.networks import dinov2, inception, lite0
+from jaxgan.style import weights
 from jaxgan.support.errors import UserError
 
 
@@ -96,7 +98,8 @@ def test_the_kernel_distance_by_hand_and_without_bias():
     one, other = random.normal(size=(2, 400, 8)) + np.array([0, 0.5])[:, None, None]
     found: Any = measures.kernel(one, other, subsets=50, size=100)
     assert abs(found.value - measures.kernel_distance(one, other)) < found.spread
-    assert measures.kernel(one[:2], other[:2], subsets=3) == (measures.kernel_distance(one[:2], other[:2]), 0)
+    least = measures.kernel(one[:2], other[:2], subsets=3)
+    assert least == pytest.approx((measures.kernel_distance(one[:2], other[:2]), 0))
 
 
 def test_neighbourhoods_by_hand(monkeypatch):
@@ -150,7 +153,7 @@ def test_resizing_as_tensorflow_and_pytorch_do(recorded):
 
 def test_inception_is_the_published_one(recorded):
     params, classifier = inception.from_torch("x.pth", record_metrics.weights(inception.shapes()))
-    known = feature_sets.Features("inception", feature_sets._of(inception.Inception()), params, inception.SIDE)
+    known = feature_sets.Features("inception", feature_sets.of_module(inception.Inception()), params, inception.SIDE)
     found = np.asarray(
         jax.jit(known.of, static_argnums=2)(params, in_range(record_metrics.pictures(64)), "legacy_tensorflow")
     )
@@ -167,7 +170,7 @@ def test_inception_is_the_published_one(recorded):
 def test_dinov2_is_the_published_one(recorded):
     network, params = dinov2.from_torch("x.pth", record_metrics.small_dinov2())
     assert (network.width, network.depth) == (128, 2)
-    found = np.asarray(feature_sets._of(network)(params, in_range(record_metrics.pictures(224))[:, :, :224]))
+    found = np.asarray(feature_sets.of_module(network)(params, in_range(record_metrics.pictures(224))[:, :, :224]))
     close(found[:, 0], recorded["dinov2"])
     close(found[:, 1:].mean(axis=1), recorded["dinov2_patches"])
     with pytest.raises(
@@ -176,6 +179,24 @@ def test_dinov2_is_the_published_one(recorded):
         dinov2.from_torch("x.pth", {})
     with pytest.raises(UserError, match="with registers"):
         dinov2.from_torch("x.pth", {"register_tokens": np.zeros(1)})
+
+
+def test_vgg16s_features_are_the_networks_averaged_over_positions():
+    random = np.random.default_rng(0)
+    pictures = random.integers(0, 256, (3, 32, 32, 4), np.uint8)
+    known = feature_sets.load("vgg16:relu3_1")
+
+    def of(pictures):
+        return np.asarray(known.of(known.params, batches.colours(pictures), "clean"))
+
+    alpha = pictures[..., 3:] / 255
+    flat = jnp.asarray(pictures[..., :3] / 255 * alpha + 1 - alpha, jnp.float32)
+    expected = weights.load().features(flat, ["relu3_1"])["relu3_1"].mean(axis=(1, 2))
+    np.testing.assert_allclose(of(pictures), expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_array_equal(of(pictures[..., :1]), of(pictures[..., :1].repeat(3, axis=-1)))
+    small = jax.image.resize(batches.colours(pictures[:, :16, :20]), (3, 32, 32, 3), "linear")
+    wanted = known.of(known.params, small, "clean")
+    np.testing.assert_allclose(of(pictures[:, :16, :20]), wanted, rtol=1e-3, atol=1e-3)
 
 
 def test_lite0_is_the_published_one(recorded):

@@ -67,6 +67,11 @@ class Features:
         return self.apply(params, pictures if self.side is None else resize(pictures, self.side, how))
 
 
+def of_module(module: Any) -> Callable[[Any, jax.Array], jax.Array]:
+    """A Flax module as a function of its parameters and of pictures."""
+    return lambda params, x: module.apply({"params": params}, x)
+
+
 def biased(network: str, trained_with: Sequence[str]) -> bool:
     """Whether a generator was trained to do well in a network's features.
 
@@ -179,7 +184,7 @@ def _inception(file: str, arrays: torch_file.Arrays, sha256: str, output: str) -
     _no_output("inception", output)
     params, classifier = inception.from_torch(file, arrays)
     note = "" if sha256 == inception.SHA256 else "these are not FID's weights: its file has sha256 6726825d..."
-    return Features("inception", _of(inception.Inception()), params, inception.SIDE, sha256, classifier, note)
+    return Features("inception", of_module(inception.Inception()), params, inception.SIDE, sha256, classifier, note)
 
 
 def _dinov2(file: str, arrays: torch_file.Arrays, sha256: str, output: str) -> Features:
@@ -188,7 +193,7 @@ def _dinov2(file: str, arrays: torch_file.Arrays, sha256: str, output: str) -> F
     if output not in ("", "patches"):
         raise UserError(f"--features dinov2:{output}: no such output; dinov2, or dinov2:patches")
     network, params = dinov2.from_torch(file, arrays)
-    tokens = _of(network)
+    tokens = of_module(network)
 
     def apply(params: Any, x: jax.Array) -> jax.Array:
         found = tokens(params, x)
@@ -197,10 +202,6 @@ def _dinov2(file: str, arrays: torch_file.Arrays, sha256: str, output: str) -> F
     kind = dinov2.NAMES.get(network.width, f"{network.width} wide")
     name = f"dinov2:{output}" if output else "dinov2"
     return Features(name, apply, params, dinov2.SIDE, sha256, note=f"the network is a {kind}")
-
-
-def _of(module: Any) -> Callable[[Any, jax.Array], jax.Array]:
-    return lambda params, x: module.apply({"params": params}, x)
 
 
 def _no_output(network: str, output: str) -> None:
