@@ -98,10 +98,19 @@ def origin_of(path) -> origins.Origin:
     return found
 
 
-def test_a_run_as_json_and_as_a_table(run, cache, capsys):
+def test_a_run_as_json_and_as_a_table(run, cache, capsys, monkeypatch):
+    read = origins.data
+
+    def data(*arguments):
+        print("a set is made")
+        return read(*arguments)
+
+    monkeypatch.setattr(origins, "data", data)
     arguments = ["evaluate", str(run), "--count", "40", "--features", "vgg16:relu2_2"]
     cli.main([*arguments, "--json"])
-    found = json.loads(capsys.readouterr().out)
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
+    assert "a set is made" in shown.err
     assert found["features"] == "vgg16:relu2_2"
     assert len(found["weights_sha256"]) == 64
     assert (found["count"], found["seed"], found["protocol"], found["resize"]) == ([40, 40], 1, None, None)

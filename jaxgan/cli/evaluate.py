@@ -1,7 +1,9 @@
 """`jaxgan evaluate` and `jaxgan modes`: how good the samples of a run are."""
 
+import contextlib
 import dataclasses
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -86,22 +88,24 @@ class Evaluate:
             self.variants,
             self.trained_with,
         )
-        a = origins.load(self.a, self.per_class, self.seed, self.truncation, self.best)
-        if isinstance(a, origins.Reference):
-            raise UserError(f"{self.a}: has statistics alone; they can be compared with, as B")
-        source = None
-        if self.b is not None:
-            b = origins.load(self.b, self.per_class, self.seed, self.truncation, self.best)
-        elif a.trained is None:
-            raise UserError(f"{self.a}: is no run; say what to compare with: jaxgan evaluate {self.a} B")
-        else:
-            source = origins.data(Path(self.a), a.trained)
-            b = origins.of_source(f"the data of {self.a}", source)
-        if isinstance(b, origins.Origin) and b.count is None:
-            b = dataclasses.replace(b, count=2 * (self.count or report.COUNT))
-        held_out = None if self.held_out is None else origins.load(self.held_out, self.per_class, self.seed)
-        if isinstance(held_out, origins.Reference) or (held_out is not None and held_out.count is None):
-            raise UserError(f"--held-out {self.held_out}: must be real pictures")
+        # What is said on the way, such as that a set is made of the run's folder, is no part of the JSON.
+        with contextlib.redirect_stdout(sys.stderr if self.json else sys.stdout):
+            a = origins.load(self.a, self.per_class, self.seed, self.truncation, self.best)
+            if isinstance(a, origins.Reference):
+                raise UserError(f"{self.a}: has statistics alone; they can be compared with, as B")
+            source = None
+            if self.b is not None:
+                b = origins.load(self.b, self.per_class, self.seed, self.truncation, self.best)
+            elif a.trained is None:
+                raise UserError(f"{self.a}: is no run; say what to compare with: jaxgan evaluate {self.a} B")
+            else:
+                source = origins.data(Path(self.a), a.trained)
+                b = origins.of_source(f"the data of {self.a}", source)
+            if isinstance(b, origins.Origin) and b.count is None:
+                b = dataclasses.replace(b, count=2 * (self.count or report.COUNT))
+            held_out = None if self.held_out is None else origins.load(self.held_out, self.per_class, self.seed)
+            if isinstance(held_out, origins.Reference) or (held_out is not None and held_out.count is None):
+                raise UserError(f"--held-out {self.held_out}: must be real pictures")
         console = open_console(stderr=True)
         chosen = features.load(name, self.weights, console)
         with Bar(console, report.total(a, b, options), text="") as bar:

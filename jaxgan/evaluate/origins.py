@@ -148,7 +148,8 @@ def of_source(name: str, source: Source) -> Origin:
                 yield block[here - begin]
             begin += len(block)
 
-    known = getattr(source, "labels", None)
+    inner = getattr(source, "source", source)  # Of one that is varied.
+    known = getattr(inner, "labels", getattr(getattr(inner, "pictures", None), "labels", None))
     labels = None if known is None else (lambda numbers: known[numbers])
     return Origin(name, source.count, source.shape, blocks, source.identity, labels)
 

@@ -245,9 +245,12 @@ def _wanted(
     }
     same = real is not None and a.shape[:2] == real.shape[:2] and sliced.levels(*a.shape[:2]) > 0
     lacks["sliced_wasserstein"] = "" if same else "it needs pictures of one size, 16 pixels a side or more"
-    for name in ("memorisation", "overfitting"):
-        run = "" if name == "memorisation" or a.trained is not None else "it needs a run"
-        lacks[name] = "it needs --held-out" if held_out is None else run
+    lacks |= dict.fromkeys(("memorisation", "overfitting"), "" if held_out is not None else "it needs --held-out")
+    if held_out is not None and a.trained is None:
+        lacks["overfitting"] = "it needs a run"
+    elif held_out is not None and a.trained is not None and a.trained.classes:
+        labelled = held_out.labels is not None and real is not None and real.labels is not None
+        lacks["overfitting"] = "" if labelled else "the run is conditional: it needs --per-class"
     for name in OF_FEATURES:
         lacks.setdefault(name, "" if real is not None else "it needs pictures, not only their statistics")
     for name in options.measures or ():
