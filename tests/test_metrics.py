@@ -187,14 +187,14 @@ def test_vgg16s_features_are_the_networks_averaged_over_positions():
     known = feature_sets.load("vgg16:relu3_1")
 
     def of(pictures):
-        return np.asarray(known.of(known.params, batches.colours(pictures), "clean"))
+        return np.asarray(known.of(known.params, batches.colours(jnp.asarray(pictures)), "clean"))
 
     alpha = pictures[..., 3:] / 255
     flat = jnp.asarray(pictures[..., :3] / 255 * alpha + 1 - alpha, jnp.float32)
     expected = weights.load().features(flat, ["relu3_1"])["relu3_1"].mean(axis=(1, 2))
     np.testing.assert_allclose(of(pictures), expected, rtol=1e-3, atol=1e-3)
     np.testing.assert_array_equal(of(pictures[..., :1]), of(pictures[..., :1].repeat(3, axis=-1)))
-    small = jax.image.resize(batches.colours(pictures[:, :16, :20]), (3, 32, 32, 3), "linear")
+    small = jax.image.resize(batches.colours(jnp.asarray(pictures[:, :16, :20])), (3, 32, 32, 3), "linear")
     wanted = known.of(known.params, small, "clean")
     np.testing.assert_allclose(of(pictures[:, :16, :20]), wanted, rtol=1e-3, atol=1e-3)
 

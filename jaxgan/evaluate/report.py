@@ -233,26 +233,24 @@ def _wanted(
     a: Origin, real: Origin | None, features: Features, options: Options, held_out: Origin | None
 ) -> frozenset[str]:
     """The measures to take; of those asked for by name, each must be possible."""
-    lacks = {
-        "inception_score": "" if features.classifier is not None else "it needs --features inception",
-        "path_length_z": "" if a.trained is not None else "it needs a run",
-        "path_length_w": ""
-        if a.trained is not None and mix.has_styles(a.trained.game)
-        else "it needs a run whose generator has styles",
-        "lpips_diversity": "",
-        "frechet": "",
-        "frechet_infinity": "",
-    }
     same = real is not None and a.shape[:2] == real.shape[:2] and sliced.levels(*a.shape[:2]) > 0
-    lacks["sliced_wasserstein"] = "" if same else "it needs pictures of one size, 16 pixels a side or more"
-    lacks |= dict.fromkeys(("memorisation", "overfitting"), "" if held_out is not None else "it needs --held-out")
-    if held_out is not None and a.trained is None:
-        lacks["overfitting"] = "it needs a run"
-    elif held_out is not None and a.trained is not None and a.trained.classes:
-        labelled = held_out.labels is not None and real is not None and real.labels is not None
-        lacks["overfitting"] = "" if labelled else "the run is conditional: it needs --per-class"
-    for name in OF_FEATURES:
-        lacks.setdefault(name, "" if real is not None else "it needs pictures, not only their statistics")
+    labelled = held_out is not None and held_out.labels is not None and real is not None and real.labels is not None
+    pictures = real is not None, "it needs pictures, not only their statistics"
+    run = a.trained is not None, "it needs a run"
+    held = held_out is not None, "it needs --held-out"
+    styles = a.trained is not None and mix.has_styles(a.trained.game), "it needs a run whose generator has styles"
+    classes = a.trained is None or not a.trained.classes or labelled, "of a conditional run it needs --per-class"
+    needs: dict[str, list[tuple[bool, str]]] = dict.fromkeys(NAMES, [])
+    needs |= dict.fromkeys(("kernel", "precision", "recall", "density", "coverage"), [pictures])
+    needs |= {
+        "inception_score": [(features.classifier is not None, "it needs --features inception")],
+        "path_length_z": [run],
+        "path_length_w": [styles],
+        "sliced_wasserstein": [pictures, (same, "it needs pictures of one size, 16 pixels a side or more")],
+        "memorisation": [pictures, held],
+        "overfitting": [pictures, held, run, classes],
+    }
+    lacks = {name: next((text for met, text in parts if not met), "") for name, parts in needs.items()}
     for name in options.measures or ():
         if name not in NAMES:
             raise UserError(f"--measures {name}: unknown; some of {', '.join(NAMES)}")
