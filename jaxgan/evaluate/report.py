@@ -240,9 +240,8 @@ def _wanted(
     held = held_out is not None, "it needs --held-out"
     styles = a.trained is not None and mix.has_styles(a.trained.game), "it needs a run whose generator has styles"
     classes = a.trained is None or not a.trained.classes or labelled, "of a conditional run it needs --per-class"
-    needs: dict[str, list[tuple[bool, str]]] = dict.fromkeys(NAMES, [])
-    needs |= dict.fromkeys(("kernel", "precision", "recall", "density", "coverage"), [pictures])
-    needs |= {
+    needs: dict[str, list[tuple[bool, str]]] = {
+        **{name: [pictures] for name in ("kernel", "precision", "recall", "density", "coverage")},
         "inception_score": [(features.classifier is not None, "it needs --features inception")],
         "path_length_z": [run],
         "path_length_w": [styles],
@@ -250,7 +249,7 @@ def _wanted(
         "memorisation": [pictures, held],
         "overfitting": [pictures, held, run, classes],
     }
-    lacks = {name: next((text for met, text in parts if not met), "") for name, parts in needs.items()}
+    lacks = {name: next((text for met, text in needs.get(name, ()) if not met), "") for name in NAMES}
     for name in options.measures or ():
         if name not in NAMES:
             raise UserError(f"--measures {name}: unknown; some of {', '.join(NAMES)}")
