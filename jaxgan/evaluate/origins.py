@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import mmap
 import os
 import zipfile
 from collections.abc import Callable, Iterator
@@ -290,9 +291,14 @@ def _load_npz(path: Path, labelled: bool) -> Origin | Reference:
 
 
 def _of_array(path: Path, held: np.ndarray, labels: np.ndarray | None) -> Origin:
+    mapped = getattr(held, "_mmap", None)
+
     def blocks(numbers: np.ndarray) -> Iterator[np.ndarray]:
         for begin in range(0, len(numbers), batches.size()):
-            yield np.asarray(held[numbers[begin : begin + batches.size()]])
+            yield np.array(held[numbers[begin : begin + batches.size()]])
+            # Pages of the file that were read count as this process's memory until somebody needs the room.
+            if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+                mapped.madvise(mmap.MADV_DONTNEED)
 
     stat = path.stat()
     identity = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
