@@ -21,8 +21,7 @@ from typing import Any
 import jax
 
 from jaxgan import config as cfg
-from jaxgan.evaluate import frechet
-from jaxgan.evaluate.report import judge
+from jaxgan.evaluate import features, report
 from jaxgan.latent import sampling
 from jaxgan.run import checkpoint, directory, parallel, training
 from jaxgan.support import images
@@ -94,20 +93,20 @@ def main() -> None:
         print(f"{name}: {directory.read(run).state.step} steps in {seconds[name]:.0f} s", flush=True)
     steps = {name: checkpoint.steps(options.out / name) for name in options.only}
     common = min(found[-1] for found in steps.values()) // EVERY * EVERY
-    print(
-        f"Frechet distances in {frechet._LAYER}, smaller is better; {options.minutes:g} minutes of processor time each"
-    )
+    vgg16, plan = features.vgg16(), report.Options(measures=("frechet",))
+    print(f"Frechet distances in {vgg16.name}, smaller is better; {options.minutes:g} minutes of processor time each")
     print(f"{'config':16} {'steps':>6} {'steps/s':>8} {'at the end':>11} {'at step ' + str(common):>13}   floor")
     for name in options.only:
         trained = directory.read(options.out / name)
         step = int(trained.state.step)
         end, early = (
-            judge(options.out / name, state, 5000, 1) for state in (trained, at_step(options.out / name, common))
+            report.judge_run(options.out / name, state, vgg16, plan).measures["frechet"]
+            for state in (trained, at_step(options.out / name, common))
         )
+        assert end is not None
+        assert early is not None
         rate = step / seconds[name]
-        print(
-            f"{name:16} {step:6} {rate:8.2f} {end.distance:11.1f} {early.distance:13.1f}   {end.floor:.1f}", flush=True
-        )
+        print(f"{name:16} {step:6} {rate:8.2f} {end.value:11.1f} {early.value:13.1f}   {end.floor:.1f}", flush=True)
         sheet = sampling.fixed_sheet(trained.game, trained.state.ema, trained.classes, jax.random.key(0))
         images.save(options.out / f"{name}.png", sheet)
 

@@ -16,8 +16,7 @@ import numpy as np
 
 from jaxgan import config as cfg
 from jaxgan import train_step
-from jaxgan.evaluate import classifier
-from jaxgan.evaluate.report import judge
+from jaxgan.evaluate import classifier, features, report
 from jaxgan.latent import sampling
 from jaxgan.run import directory, sweep
 
@@ -35,7 +34,10 @@ def measures(run: Path) -> tuple[float, float, float]:
     latent = train_step.latents(jax.random.key(1), SAMPLES, trained.game.latent_size)
     shares = classifier.probabilities(sampling.pictures(trained.game, trained.state.ema, latent))
     rarest = np.bincount(shares.argmax(axis=1), minlength=10).min() / SAMPLES
-    return 100 * (shares.max(axis=1) > 0.9).mean(), 100 * rarest, judge(run, trained, SAMPLES, 1).distance
+    found = report.judge_run(run, trained, features.vgg16(), report.Options(SAMPLES, measures=("frechet",)))
+    frechet = found.measures["frechet"]
+    assert frechet is not None
+    return 100 * (shares.max(axis=1) > 0.9).mean(), 100 * rarest, frechet.value
 
 
 def main() -> None:

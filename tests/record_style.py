@@ -80,7 +80,7 @@ def main() -> None:
     recorded["gatys"] = descent(start())
     # How far rounding alone takes PyTorch's own descents from one another.
     apart = [np.abs(descent(start(nudged)) / recorded["gatys"] - 1).max() for nudged in range(1, 9)]
-    recorded["gatys/apart"] = np.float32(max(apart))
+    recorded["gatys/apart"] = np.asarray(max(apart))
     for index, picture in enumerate(waypoints()):
         gatys = torch_style.Gatys(weights, content, style, GATYS_WEIGHTS)
         gatys.begin(picture)

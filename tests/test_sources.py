@@ -9,18 +9,16 @@ import warnings
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import cli
 from jaxgan import config as cfg
 from jaxgan.data import ArraySource, StreamSource, VariedSource, arrays, making, own
 from jaxgan.data import tfds as sets
 from jaxgan.data.folder import Settings
 from jaxgan.data.source import fetched
-from jaxgan.evaluate import frechet, neighbours, report
+from jaxgan.evaluate import neighbours
 from jaxgan.run import build, directory, training
 from jaxgan.support import images
 from jaxgan.support.errors import UserError
@@ -348,67 +346,6 @@ def test_copies_are_found():
     np.testing.assert_allclose(found.typical, np.median(others.min(axis=1)), rtol=1e-3)
     assert "2 of 4 are close to a copy" in str(found)
     assert neighbours.nearest(copies, []) is None
-
-
-def test_the_frechet_distance_of_normal_features():
-    """Against the formula for covariances that commute: |m - n|^2 + sum of (sqrt a - sqrt b)^2."""
-    random = np.random.default_rng(0)
-    base = random.normal(size=(4000, 6))
-    base = (base - base.mean(axis=0)) @ np.linalg.inv(
-        np.linalg.cholesky(np.cov(base, rowvar=False))
-    ).T  # Exactly white.
-    a, b, shift = np.array([1, 2, 3, 4, 5, 6]) / 3, np.array([2, 2, 1, 1, 4, 9]) / 3, np.array([1, 0, 0, 2, 0, 0])
-    turn = np.linalg.qr(random.normal(size=(6, 6)))[0]
-    first, second = (base * np.sqrt(a)) @ turn, (base * np.sqrt(b)) @ turn + shift
-    expected = 5 + np.sum((np.sqrt(a) - np.sqrt(b)) ** 2)
-    np.testing.assert_allclose(frechet.distance(first, second), expected, rtol=1e-6)
-    assert abs(frechet.distance(first, first)) < 1e-6
-
-
-def test_features_are_the_networks_averaged_over_positions():
-    from jaxgan.style import weights
-
-    random = np.random.default_rng(0)
-    pictures = random.integers(0, 256, (3, 32, 32, 4), np.uint8)
-    found = frechet.features([pictures[:2], pictures[2:]])
-    alpha = pictures[..., 3:] / 255
-    flat = jnp.asarray(pictures[..., :3] / 255 * alpha + 1 - alpha, jnp.float32)
-    expected = weights.load().features(flat, ["relu5_3"])["relu5_3"].mean(axis=(1, 2))
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
-    grey = frechet.features([pictures[..., :1]])
-    coloured = frechet.features([pictures[..., :1].repeat(3, axis=-1)])
-    np.testing.assert_allclose(grey, coloured, rtol=1e-4, atol=1e-5)
-
-
-def test_evaluate_a_run(kinds, tmp_path, capsys):
-    run = tmp_path / "run"
-    training.train(config_of(kinds["set"]), run, quiet=True)
-    with Image.open(run / "neighbours.png") as sheet:
-        assert sheet.height > sheet.width
-    cli.main(["evaluate", str(run), "--count", "40"])
-    shown = capsys.readouterr().out
-    assert "step 12, 40 samples, as many real pictures" in shown
-    assert "Frechet distance" in shown
-    assert "times as far from real pictures" in shown
-
-
-def test_evaluate_refuses_other_data_and_too_few(tmp_path):
-    random = np.random.default_rng(0)
-    for count in (3, 4):
-        data, run = tmp_path / f"{count}.npz", tmp_path / f"run{count}"
-        npz(data, image=random.integers(0, 256, (count, 8, 8, 3), np.uint8))
-        config = dataclasses.replace(config_of({"data": str(data)}), batch_size=2, steps=1)
-        training.train(config, run, quiet=True)
-        if count == 3:
-            with pytest.raises(UserError, match=r"its data are 3 pictures; 4 are needed"):
-                report.judge(run, directory.read(run), 5000, 0)
-        else:
-            assert report.judge(run, directory.read(run), 5000, 0).count == 2
-    npz(data, image=np.zeros((4, 8, 8, 3), np.uint8))
-    before = (run / "data.json").read_bytes()
-    with pytest.raises(UserError, match=r"run4: was trained on other data: identity \(.*; bring those back"):
-        report.judge(run, directory.read(run), 5000, 0)
-    assert (run / "data.json").read_bytes() == before
 
 
 def test_a_set_in_the_cache_is_made_once(kinds, tmp_path, capsys):

@@ -14,6 +14,7 @@ import record_style
 from safetensors.numpy import save_file
 
 from jaxgan.style import vgg, weights
+from jaxgan.support import download
 from jaxgan.support.errors import UserError
 
 
@@ -216,7 +217,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(weights.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(download.time, "sleep", lambda seconds: None)
     server = Server()
     server.data = np.random.default_rng(0).bytes(3_000_000)
     thread = threading.Thread(target=server.serve_forever)
@@ -231,10 +232,10 @@ def server(monkeypatch):
 def test_download_goes_on_where_the_server_failed(server, ranges, tmp_path):
     server.failures, server.ranges = 2, ranges
     url = f"http://127.0.0.1:{server.server_port}/vgg.npz"
-    path = weights.download(url, tmp_path)
+    path = download.download(url, tmp_path)
     assert path.read_bytes() == server.data
     assert server.requests == [None, "bytes=1500000-", "bytes=2250000-" if ranges else "bytes=1500000-"]
-    assert weights.download(url, tmp_path) == path
+    assert download.download(url, tmp_path) == path
     assert len(server.requests) == 3
 
 
@@ -242,12 +243,13 @@ def test_download_that_fails_for_good_says_how_far_it_came_and_resumes(server, t
     server.failures = 4
     url = f"http://127.0.0.1:{server.server_port}/vgg.npz"
     with pytest.raises(UserError, match=r"not downloaded: the connection ended after 2,812,500 bytes"):
-        weights.download(url, tmp_path)
-    assert hashlib.sha256(weights.download(url, tmp_path).read_bytes()).digest() == hashlib.sha256(server.data).digest()
+        download.download(url, tmp_path)
+    found = download.download(url, tmp_path).read_bytes()
+    assert hashlib.sha256(found).digest() == hashlib.sha256(server.data).digest()
     with pytest.raises(UserError, match=r"absent.npz: not downloaded: the server says 404"):
-        weights.download(url.replace("vgg", "absent"), tmp_path)
+        download.download(url.replace("vgg", "absent"), tmp_path)
     with pytest.raises(UserError, match=r"not downloaded: .*refused"):
-        weights.download("http://127.0.0.1:9/vgg.npz", tmp_path)
+        download.download("http://127.0.0.1:9/vgg.npz", tmp_path)
 
 
 def test_weights_from_a_url(server, arrays, tmp_path, monkeypatch):

@@ -11,6 +11,10 @@ import numpy as np
 
 from jaxgan.support.errors import UserError
 
+IMAGE_NAMES = ("image", "images", "x", "x_train", "arr_0")
+"""What an .npz file may call pictures,"""
+LABEL_NAMES = ("label", "labels", "y", "y_train", "arr_1")
+"""and labels."""
 _CHANNELS = (1, 3, 4)
 
 
@@ -71,10 +75,7 @@ def load_npz(path: Path, conditional: bool) -> tuple[np.ndarray, np.ndarray | No
         data = path.read_bytes()
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             found: dict[str, np.ndarray] = {}
-            for kind, names in (
-                ("image", ("image", "images", "x", "x_train", "arr_0")),
-                ("label", ("label", "labels", "y", "y_train", "arr_1")),
-            ):
+            for kind, names in (("image", IMAGE_NAMES), ("label", LABEL_NAMES)):
                 name = next((name for name in names if name in arrays), None)
                 if name is not None and (kind == "image" or conditional):
                     where = f"{path}: {name}"

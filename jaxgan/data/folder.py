@@ -167,7 +167,7 @@ def _convert(folder: Path, file: str, settings: Settings) -> np.ndarray:
         raise Skipped(f"the shorter side has {short} pixels, fewer than min_side {settings.min_side}")
     if settings.max_aspect is not None and long > settings.max_aspect * short:
         raise Skipped(f"{long / short:.1f} times as long as wide, more than max_aspect {settings.max_aspect:g}")
-    image = _in_mode(image, settings)
+    image = in_mode(image, settings)
     square = (size, size)
     resample = Image.Resampling.LANCZOS
     if settings.fit == "squash":
@@ -183,7 +183,8 @@ def _convert(folder: Path, file: str, settings: Settings) -> np.ndarray:
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
-def _in_mode(image: Image.Image, settings: Settings) -> Image.Image:
+def in_mode(image: Image.Image, settings: Settings) -> Image.Image:
+    """Brings a picture to 8 bits and the settings' channels, transparent parts on their background."""
     if image.mode in pictures.DEEP:
         image = Image.fromarray(np.round(pictures.deep_grey(image) * 255).astype(np.uint8))
     mode = MODES[settings.channels]

@@ -16,7 +16,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def make(
             "version": VERSION,
             "source": records.printable(folder.resolve()),
             "settings": dataclasses.asdict(settings),
-            "listing": _hash_listing(folder, files),
+            "listing": hash_listing(folder, files),
         }
         _check_place(out, plan)
         with _lock(out):
@@ -202,7 +202,7 @@ def _finish(
         version=VERSION,
         source=plan["source"],
         # Where files have changed or gone meanwhile, the next making must look again.
-        listing=plan["listing"] if _hash_listing(folder, files) == plan["listing"] else "",
+        listing=plan["listing"] if hash_listing(folder, files) == plan["listing"] else "",
         settings=settings,
         count=len(kept),
         skipped=len(skipped),
@@ -377,7 +377,8 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _hash_listing(folder: Path, files: list[str]) -> str:
+def hash_listing(folder: Path, files: Iterable[str]) -> str:
+    """A hash of a folder's files' names, sizes and times: another where the folder has changed."""
     sha = hashlib.sha256()
     for file in files:
         try:

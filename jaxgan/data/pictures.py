@@ -15,6 +15,13 @@ _FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "HEIF", "
 # Named, for Pillow would hand some others, such as EPS, to other programs.
 
 
+def is_picture(name: str) -> bool:
+    """Whether a file's name ends as those of pictures that can be opened do."""
+    Image.init()
+    ending = Path(name).suffix.lower()
+    return Image.registered_extensions().get(ending) in _FORMATS or ending in (".heic", ".heif")
+
+
 def open_picture(path: Path, least: int | None = None) -> Image.Image:
     """Opens a picture (the first, of several in a file), decoded, turned as its EXIF says; CMYK by its profile.
 

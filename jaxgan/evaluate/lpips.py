@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.style import vgg, weights
+from jaxgan.support import download
 
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 """Where pictures are compared."""
@@ -116,7 +117,7 @@ def load() -> Metric:
     from safetensors.numpy import load
 
     data = (resources.files("jaxgan.support") / "assets" / "vgg" / "lpips.safetensors").read_bytes()
-    weights.check_hash("lpips.safetensors of the package", data, "sha256", _SHA256, "install jaxgan again")
+    download.check_hash("lpips.safetensors of the package", data, "sha256", _SHA256, "install jaxgan again")
     arrays = load(data)
     heads = {name: jnp.asarray(arrays[f"lpips{i}.kernel"]) for i, name in enumerate(LAYERS, 1)}
     return Metric(weights.load(), heads)

@@ -9,6 +9,8 @@ import numpy as np
 
 from jaxgan.support import images
 
+SAMPLES = 16
+"""Samples that are looked at of a run."""
 _SIDE = 32  # Pictures are compared at this side at the most: details count less, and it is quick.
 _TYPICAL = 64  # Real pictures whose own nearest neighbours are looked for, to know what is near.
 
@@ -82,8 +84,8 @@ def nearest(samples: np.ndarray, blocks: Iterable[np.ndarray], count: int = 3) -
 
 
 def judge(samples: np.ndarray, blocks: Iterable[np.ndarray]) -> Nearest | None:
-    """As `nearest`, of the first 16 of a generator's outputs, float32 [N, H, W, C] in [-1, 1]."""
-    return nearest(images.to_uint8(samples[:16]), blocks)
+    """As `nearest`, of the first `SAMPLES` of a generator's outputs, float32 [N, H, W, C] in [-1, 1]."""
+    return nearest(images.to_uint8(samples[:SAMPLES]), blocks)
 
 
 @jax.jit

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxgan import train_step
 from jaxgan.models import stylegan2
-from jaxgan.step.keys import each, stream
+from jaxgan.step.keys import each, normal, stream
 from jaxgan.support import images
 
 _BATCH = 100  # Pictures a call of the generator, so that memory does not grow with the number asked for.
@@ -28,9 +28,14 @@ def draw_latents(key: jax.Array, count: int, size: int, truncation: float | None
     Returns:
         float32 [N, size].
     """
+    return latents_at(key, jnp.arange(count), size, truncation)
+
+
+def latents_at(key: jax.Array, index: jax.Array, size: int, truncation: float | None = None) -> jax.Array:
+    """The latents [N, size] that have these places int32 [N] in what `draw_latents` draws."""
     if truncation is None:
-        return train_step.latents(key, count, size)
-    keys = each(key, jnp.arange(count))
+        return normal(key, index, (size,))
+    keys = each(key, index)
     return jax.vmap(lambda k: jax.random.truncated_normal(k, -truncation, truncation, (size,)))(keys)
 
 
@@ -54,9 +59,21 @@ def outputs(
     for begin in range(0, count, _BATCH):
         # The last batch is filled up with repeats, so that one shape is compiled.
         index = jnp.arange(begin, begin + min(_BATCH, count)) % count
-        part = _generate(game, psi, variables, latent[index], None if label is None else label[index])
+        part = generate(game, psi, variables, latent[index], None if label is None else label[index])
         parts.append(np.asarray(part))
     return np.concatenate(parts)[:count]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def generate(
+    game: train_step.Game, psi: float | jax.Array | None, variables: Any, latent: jax.Array, label: jax.Array | None
+) -> jax.Array:
+    """One batch of what `outputs` gives, on the devices that its arguments are on."""
+    if psi is None:
+        return train_step.generate(game, variables, latent, label)
+    apply: Any = functools.partial(game.generator.apply, variables, train=False)  # pyright: ignore[reportCallIssue]
+    styles = apply(latent, label, method="mapping")
+    return apply(stylegan2.truncate(styles, variables["batch_stats"]["average_style"], psi), method="synthesis")
 
 
 def pictures(
@@ -128,17 +145,6 @@ def slerp(start: jax.Array, end: jax.Array, share: jax.Array) -> jax.Array:
     a = jnp.where(straight, 1 - share, jnp.sin((1 - share) * angle) / sine)
     b = jnp.where(straight, share, jnp.sin(share * angle) / sine)
     return a * start + b * end
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _generate(
-    game: train_step.Game, psi: float | jax.Array | None, variables: Any, latent: jax.Array, label: jax.Array | None
-) -> jax.Array:
-    if psi is None:
-        return train_step.generate(game, variables, latent, label)
-    apply: Any = functools.partial(game.generator.apply, variables, train=False)  # pyright: ignore[reportCallIssue]
-    styles = apply(latent, label, method="mapping")
-    return apply(stylegan2.truncate(styles, variables["batch_stats"]["average_style"], psi), method="synthesis")
 
 
 @functools.partial(jax.jit, static_argnums=0)
