@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -435,3 +436,34 @@ def test_grouped_convolutions_are_split_over_gpus():
     for kind, flops in one["flops"].items():
         assert several["flops"][kind] == pytest.approx(flops, rel=0.01)
     assert several["collectives"].keys() == {"all-reduce"}
+
+
+HALF = """
+import dataclasses, sys
+sys.path.insert(0, sys.argv[1])
+from jaxgan.support import plugins
+plugins.leave_out_absent()
+import two_devices
+from jaxgan import config as cfg
+from jaxgan.run import build, hlo, parallel, targets
+placement = parallel.place("jit", 1, targets.devices(targets.parse("h100:2")))
+families = two_devices.FAMILIES | {"dcgan": cfg.Config(), "mlp": cfg.Config(
+    generator=cfg.MLPGenerator(), discriminator=cfg.MLPDiscriminator())}
+for name, config in families.items():
+    config = dataclasses.replace(two_devices.prepared(config), data="", size=8, precision="bfloat16")
+    source = build.stand_in(config)
+    plan = build.experiment(config, source.shape, source.classes)
+    program = hlo.read(targets._lowered(plan, len(plan.stages) - 1, source, placement)[0].compile().as_text())
+    lines = [line for part in program.computations.values() for line in part.instructions.values()]
+    sums = [line.shape for line in lines if line.opcode.startswith("all-reduce")]
+    print(name, len(sums), sum("bf16" in shape for shape in sums))
+"""
+
+
+@CUDA
+def test_gradients_of_bfloat16_are_summed_over_gpus_in_float32():
+    lines = [line.split() for line in in_a_process("-c", HALF, str(Path(__file__).parent)).splitlines()]
+    assert len(lines) == 7
+    for name, sums, narrow in lines:
+        assert int(sums) > 0, name
+        assert int(narrow) == 0, name

@@ -133,7 +133,7 @@ class GeneratorStart(nn.Module):
         dense = equalised.Dense(self.side**2 * self.features, equalised.GAIN / 4, use_bias=False, dtype=self.dtype)
         x = dense(x).reshape(len(x), self.side, self.side, self.features)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        x = equalised.pixel_norm(layers.leaky_relu(x + bias.astype(x.dtype)))
+        x = equalised.pixel_norm(layers.leaky_relu(layers.plus(x, bias)))
         conv = equalised.Conv(self.features, gain=equalised.GAIN, dtype=self.dtype)
         return equalised.pixel_norm(layers.leaky_relu(conv(x)))
 
