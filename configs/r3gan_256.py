@@ -2,7 +2,8 @@
 
 jaxgan train r3gan_256 --data FOLDER
 
-For accelerators; several share a batch. --dry-run shows shapes, parameters, FLOPs and memory.
+For accelerators; several share a batch. By their compilers (docs/scale.md) it takes 61 GiB of each of 8 H100; 16 chips
+of a TPU v5e need --accumulate 2, with 8.5 GiB each. --dry-run shows shapes, parameters, FLOPs and memory.
 """
 
 from typing import Any
