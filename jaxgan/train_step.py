@@ -456,8 +456,8 @@ def _prepared(game: Game, state: TrainState, batch: Batch) -> Batch:
     if game.axis is not None:
         index += jax.lax.axis_index(game.axis) * len(index)
     else:
-        # Fakes are to be split over devices as the real examples are, and nothing else connects the two: what is added
-        # is 0, but no compiler knows.
+        # Fakes are to be split over devices as the real examples are, and in half a step nothing else connects the
+        # two: what is added is 0, but no compiler knows.
         first = jax.tree.leaves(batch["image"])[0].reshape(len(index), -1)[:, 0].astype(jnp.float32)
         index += (jnp.isnan(first) & jnp.isfinite(first)).astype(jnp.int32)
     return {**batch, "image": judging.viewed(game, batch["image"], state.discriminator.stats), "index": index}

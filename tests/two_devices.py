@@ -63,7 +63,7 @@ FAMILIES = {
 }
 
 
-# pmap's programs are mapped with `check_vma=False`, ours of shard_map without: path lengths under both.
+# pmap maps with `check_vma=False`, our shard_map with True: path lengths under both.
 KINDS = {name: ("jit", "shard_map", *(("pmap",) if name == "stylegan2" else ())) for name in FAMILIES}
 
 

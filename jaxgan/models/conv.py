@@ -574,11 +574,11 @@ def _checked(axes: list[_Axis], padding: Padding) -> _Axes:
 
 @functools.partial(jax.jit, static_argnums=0, inline=True)
 def _grouped(how: _How, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    tpu, gpu = (functools.partial(_grouped_by_slices, how.form, together) for together in (128, 64))
+    tpu, gpu = (functools.partial(_grouped_by_slices, width) for width in (128, 64))
     return _by_platform(how, x, kernel, cpu=_grouped_by_patches, tpu=tpu, default=gpu)
 
 
-def _grouped_by_slices(form: Form, width: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
+def _grouped_by_slices(width: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Dense convolutions of neighbouring groups, `width` features at a time."""
     (k, _, group, features), channels = kernel.shape, x.shape[3]
     groups, each = channels // group, features * group // channels
@@ -591,7 +591,7 @@ def _grouped_by_slices(form: Form, width: int, x: jax.Array, kernel: jax.Array) 
         apart = jnp.eye(count, dtype=kernel.dtype)[:, None, :, None]
         dense = (own * apart).reshape(k, k, count * group, count * each)
         part = x[..., first * group : (first + count) * group]
-        out.append(_conv(axis, _How(form, "accelerator"), part, dense))
+        out.append(_conv(axis, _How(platform="gpu"), part, dense))
     return jnp.concatenate(out, axis=-1)
 
 
