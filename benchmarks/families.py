@@ -1,56 +1,86 @@
-"""Which family of networks learns fastest on 2 cores: all on one folder of pictures, at equal time and at equal steps.
+"""Which networks and settings learn fastest: all on one set of pictures, by equal processor time.
 
-    launch/local.sh python benchmarks/families.py FOLDER --out DIRECTORY
+    launch/local.sh jaxgan data make FOLDER --size 64 --out SET
+    launch/local.sh python benchmarks/families.py SET WHAT ... --out DIRECTORY [--marks 2 5 10]
 
-Trains each config in a process of its own for the same processor time (compiling not counted, so that what else the
-machine does counts little), with checkpoints, then measures Frechet distances (VGG16's relu5_3; `jaxgan evaluate`) at
-the end and at the last step that all have reached. The same command again leaves out what is done; with more --minutes
-it goes on. Samples of each at the end lie in DIRECTORY/NAME.png; look at them.
+WHAT is a config, with settings of one's own and a name if one likes: `stylegan2_64`, `own_images:r1=1,penalty_every=4`,
+`spectral=own_images:discriminator.norm=spectral,loss=hinge`. Each is trained in a process of its own up to every mark,
+minutes of processor time (compiling, the process's start and the looks at samples not counted, so that what else the
+machine does counts little); there 2,000 samples go to DIRECTORY/NAME/MARK.npz and a sheet of 64 to MARK.png: look at
+them. Then a table of measures beside half of the real pictures. The same command again leaves out what is done; with
+further marks it goes on. --variants is that of `jaxgan evaluate`.
 """
 
 import argparse
+import contextlib
 import dataclasses
+import json
 import multiprocessing
 import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxgan import config as cfg
-from jaxgan.evaluate import features, report
+from jaxgan.evaluate import features, origins, report
 from jaxgan.latent import sampling
-from jaxgan.run import checkpoint, directory, parallel, training
-from jaxgan.support import images
+from jaxgan.run import directory, training
+from jaxgan.support import cache, images
 
-FAMILIES = ("own_images", "biggan_32", "progressive_32", "msg_32", "stylegan2_32", "r3gan_32")
-EVERY = 500  # Steps between checkpoints.
+FAMILIES = ("own_images", "biggan_64", "progressive_64", "msg_64", "stylegan2_64", "r3gan_64")
+COUNT, SEED, SHEET = 2000, 1, 64
+EVERY = 1_000_000  # Steps: never.
+
+
+def parse(what: str) -> tuple[str, cfg.Config]:
+    """A name and a config, of [NAME=]CONFIG[:FIELD=VALUE,...]."""
+    head, _, settings = what.partition(":")
+    name, _, target = head.rpartition("=")
+    config = cfg.load(target)[1]
+    for setting in filter(None, settings.split(",")):
+        field, _, text = setting.partition("=")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        config = cfg.replaced(config, field, value)
+    return name or what.replace(":", "+"), config
 
 
 def spent(run: Path) -> float:
     """Processor seconds that a run has had."""
-    noted = run.with_suffix(".seconds")
+    noted = run / "seconds"
     return float(noted.read_text()) if noted.is_file() else 0
 
 
-def train(name: str, folder: Path, run: Path, budget: float) -> None:
-    """Trains in this process until a run has had a budget of processor seconds, without those of compiling."""
-    began, busy, compile_steps = time.process_time() - spent(run), threading.Lock(), training.compile_steps
+@contextlib.contextmanager
+def stopped_after(budget: float) -> Iterator[Any]:
+    """Stops training in this process when it has had so many processor seconds, without those of compiling.
+
+    Yields:
+        Tells how many it has had.
+    """
+    busy, compile_steps, began = threading.Lock(), training.compile_steps, 0.0
 
     def timed(*arguments: Any) -> Any:
         nonlocal began
         with busy:
             since = time.process_time()
             compiled = compile_steps(*arguments)
+            if not began:  # What came before the first step.
+                began = since
             began += time.process_time() - since
         return compiled
 
     def used() -> float:
         with busy:
-            return time.process_time() - began
+            return time.process_time() - began if began else 0
 
     def watch() -> None:
         while used() < budget:
@@ -58,57 +88,80 @@ def train(name: str, folder: Path, run: Path, budget: float) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     training.compile_steps = timed
-    config = dataclasses.replace(cfg.load(name)[1], data=str(folder), size=32, steps=1_000_000, sample_every=1000)
-    config = dataclasses.replace(config, checkpoint_every=EVERY, keep_every=EVERY)
     threading.Thread(target=watch, daemon=True).start()
-    training.train(config, run, quiet=True)
-    run.with_suffix(".seconds").write_text(f"{used():.0f}")
+    yield used
 
 
-def at_step(run: Path, step: int) -> directory.Trained:
-    """A run as it was at a step."""
-    newest = directory.read(run)
-    plan, place = newest.experiment, parallel.place(devices=jax.local_devices()[:1])
-    state = checkpoint.restore_step(run, plan, plan.abstract_state(plan.stage_of(step), place), step)
-    return directory.Trained(plan, state, [])
+def train(config: cfg.Config, run: Path, mark: float) -> None:
+    """Trains in this process until a run has had so many processor minutes, and keeps samples of it."""
+    cache.keep_programs()
+    before = spent(run)
+    with stopped_after(60 * mark - before) as used:
+        training.train(config, run, quiet=True)
+        total = before + used()
+    trained = directory.read(run)
+    game, ema = trained.game, trained.state.ema
+    latent = sampling.draw_latents(jax.random.key(SEED), COUNT, game.latent_size)
+    label = np.arange(COUNT, dtype=np.int32) % trained.classes if trained.classes else None
+    made = images.to_uint8(sampling.outputs(game, ema, latent, label))
+    np.savez_compressed(run / f"{mark:g}.npz", made)
+    images.save(run / f"{mark:g}.png", images.grid(made[:SHEET], 8))
+    (run / "seconds").write_text(f"{total:.1f}")
+    with (run / "marks").open("a") as marks:
+        marks.write(f"{mark:g} {int(trained.state.step)} {total:.1f}\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("set", type=Path)
+    parser.add_argument("what", nargs="*", default=FAMILIES)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=8, help="processor time of each")
-    parser.add_argument("--only", nargs="*", default=FAMILIES, help="configs")
+    parser.add_argument("--marks", type=float, nargs="+", default=[2, 5, 10], help="minutes of processor time")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--variants")
+    parser.add_argument("--no-judge", action="store_true", help="leave out the table")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    seconds = {}
-    for name in options.only:
+    runs = []
+    for name, config in map(parse, options.what):
         run = options.out / name
-        if spent(run) < 60 * options.minutes:
-            arguments = (name, options.folder.absolute(), run, 60 * options.minutes)
-            process = multiprocessing.get_context("spawn").Process(target=train, args=arguments)
-            process.start()
-            process.join()
-        seconds[name] = spent(run)
-        print(f"{name}: {directory.read(run).state.step} steps in {seconds[name]:.0f} s", flush=True)
-    steps = {name: checkpoint.steps(options.out / name) for name in options.only}
-    common = min(found[-1] for found in steps.values()) // EVERY * EVERY
-    vgg16, plan = features.vgg16(), report.Options(measures=("frechet",))
-    print(f"Frechet distances in {vgg16.name}, smaller is better; {options.minutes:g} minutes of processor time each")
-    print(f"{'config':16} {'steps':>6} {'steps/s':>8} {'at the end':>11} {'at step ' + str(common):>13}   floor")
-    for name in options.only:
-        trained = directory.read(options.out / name)
-        step = int(trained.state.step)
-        end, early = (
-            report.judge_run(options.out / name, state, vgg16, plan).measures["frechet"]
-            for state in (trained, at_step(options.out / name, common))
-        )
-        assert end is not None
-        assert early is not None
-        rate = step / seconds[name]
-        print(f"{name:16} {step:6} {rate:8.2f} {end.value:11.1f} {early.value:13.1f}   {end.floor:.1f}", flush=True)
-        sheet = sampling.fixed_sheet(trained.game, trained.state.ema, trained.classes, jax.random.key(0))
-        images.save(options.out / f"{name}.png", sheet)
+        runs.append(run)
+        changes: dict[str, Any] = {"data": str(options.set.absolute()), "size": None, "seed": options.seed}
+        changes |= {"steps": EVERY, "sample_every": EVERY, "checkpoint_every": EVERY}
+        config = dataclasses.replace(config, **changes)
+        for mark in sorted(options.marks):
+            if not (run / f"{mark:g}.npz").is_file():
+                process = multiprocessing.get_context("spawn").Process(target=train, args=(config, run, mark))
+                process.start()
+                process.join()
+                if process.exitcode:
+                    raise SystemExit(f"{run}: failed")
+                print(f"{name}: {(run / 'marks').read_text().splitlines()[-1]}", flush=True)
+    if not options.no_judge:
+        judge(options, runs)
+
+
+def judge(options: argparse.Namespace, runs: list[Path]) -> None:
+    """Prints a table of measures of all marks of all runs."""
+    real = origins.load(str(options.set))
+    layers = ("relu2_2", "relu5_3")
+    print(f"{'':32} {'steps':>6} {'SWD':>6}" + "".join(f" | {x:>8}      P    R    C" for x in layers))
+    for run in runs:
+        for line in (run / "marks").read_text().splitlines():
+            mark, steps, _ = line.split()
+            samples = origins.load(str(run / f"{mark}.npz"))
+            assert isinstance(samples, origins.Origin)
+            text = ""
+            for layer in layers:
+                names = ("frechet", "precision", "recall", "coverage")
+                names += ("sliced_wasserstein",) if layer == layers[0] else ()
+                plan = report.Options(count=COUNT, measures=names, variants=options.variants)
+                found = report.judge(samples, real, features.vgg16(layer), plan).measures
+                value = {name: one.value for name, one in found.items() if one}
+                swd = value.get("sliced_wasserstein")
+                text += f" {swd:6.1f}" if swd is not None else ""
+                text += f" | {value['frechet']:8.1f}   " + " ".join(f"{value[name]:.2f}" for name in names[1:4])
+            print(f"{run.name + '/' + mark:32} {steps:>6}{text}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Time of a training step, ours in the loop that users run, and PyTorch's, side by side in one run.
 
-    launch/local.sh python benchmarks/step_time.py     (PyTorch is in the extra `bench`: pip install 'jaxgan[bench]')
+    launch/local.sh python benchmarks/step_time.py [--device cuda]
+
+PyTorch is in the extra `bench` (pip install 'jaxgan[bench]'); --device is its device, ours is JAX's default one.
 
 Prints for each pair: ms a step alone (one jit call a step), in the training loop (many steps a dispatch), and in
 PyTorch (channels_last; eager, and compiled where that works), with the ratio of the loop to PyTorch's faster one;
@@ -8,6 +10,7 @@ compile time; GFLOP/s of the arithmetic that the textbook algorithm takes, besid
 Ours and PyTorch's take turns, several rounds, and the fastest round counts.
 """
 
+import argparse
 import dataclasses
 import functools
 import itertools
@@ -76,11 +79,15 @@ def jax_runs(config: cfg.Config, shape: tuple[int, int, int], steps: int) -> tup
     return compile_seconds, {"loop": loop, "alone": one_by_one}
 
 
-def torch_runs(config: cfg.Config, shape: tuple[int, int, int], steps: int) -> dict[str, Callable[[], None]]:
+def torch_runs(
+    config: cfg.Config, shape: tuple[int, int, int], steps: int, device: str
+) -> dict[str, Callable[[], None]]:
     """The same pair in PyTorch, eager and compiled."""
     import torch
+    import torch_device
     import torch_gan
 
+    torch_device.use(device)
     runs: dict[str, Callable[[], None]] = {}
     for name in ("eager", "compiled"):
         torch.manual_seed(0)
@@ -94,6 +101,7 @@ def torch_runs(config: cfg.Config, shape: tuple[int, int, int], steps: int) -> d
         def run(step=step, real=real) -> None:
             for _ in range(steps):
                 step(real)
+            torch_device.wait()
 
         runs[name] = run
     return runs
@@ -128,13 +136,16 @@ def textbook_gflop(config: cfg.Config, shape: tuple[int, int, int]) -> float:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", help="PyTorch's")
+    device = parser.parse_args().device
     limit = peak()
     print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}; matrix product peak {limit:.0f} GFLOP/s")
     for name, (config, shape, steps) in CASES.items():
         config = dataclasses.replace(config, steps=steps)
         compile_seconds, runs = jax_runs(config, shape, steps)
         try:
-            runs |= torch_runs(config, shape, steps)
+            runs |= torch_runs(config, shape, steps, device)
         except ImportError:
             print("PyTorch is not installed (the extra `bench`): no comparison")
         best: dict[str, float] = {}

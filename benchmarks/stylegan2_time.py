@@ -1,6 +1,8 @@
 """Time of a training step of StyleGAN2 at 64x64, ours in the loop that users run, and PyTorch's, side by side.
 
-    launch/local.sh python benchmarks/stylegan2_time.py     (PyTorch is in the extra `bench`)
+    launch/local.sh python benchmarks/stylegan2_time.py [--device cuda]
+
+PyTorch is in the extra `bench`; --device is its device, ours is JAX's default one.
 
 Prints ms a step of configs/stylegan2_64.py, without augmentation, in jaxgan and in PyTorch (`torch_stylegan2`; eager,
 and compiled where that works), with the ratio of ours to the faster of these; our compile time, and the FLOPs of the
@@ -9,6 +11,7 @@ round counts. Then ms of a modulated 3x3 convolution with its gradients inside a
 scaled around one convolution, as jaxgan has it, and a kernel an example as a grouped convolution.
 """
 
+import argparse
 import dataclasses
 import math
 import time
@@ -56,10 +59,13 @@ def jax_run(config: cfg.Config, steps: int) -> tuple[float, float, Run]:
     return seconds, flops, run
 
 
-def torch_runs(config: cfg.Config, steps: int) -> dict[str, Run]:
+def torch_runs(config: cfg.Config, steps: int, device: str) -> dict[str, Run]:
     """The same in PyTorch, eager and compiled."""
     import torch
+    import torch_device
     import torch_stylegan2
+
+    torch_device.use(device)
 
     def make(compiled: bool) -> Run:
         torch.manual_seed(0)
@@ -70,6 +76,7 @@ def torch_runs(config: cfg.Config, steps: int) -> dict[str, Run]:
         def run() -> None:
             for _ in range(steps):
                 step(real)
+            torch_device.wait()
 
         return run
 
@@ -127,13 +134,16 @@ def modulated_seconds(form: Callable[..., jax.Array], repeats: int) -> float:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", help="PyTorch's")
+    device = parser.parse_args().device
     print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}")
     config = dataclasses.replace(cfg.load("stylegan2_64")[1], augment=())
     steps = math.lcm(config.penalty_every, config.path_every)
     seconds, flops, loop = jax_run(config, steps)
     runs = {"jaxgan": loop}
     try:
-        runs |= torch_runs(config, steps)
+        runs |= torch_runs(config, steps, device)
     except ImportError:
         print("PyTorch is not installed (the extra `bench`): no comparison")
     print(f"configs/stylegan2_64.py, batch {config.batch_size}: ours compiled in {seconds:.1f} s")
