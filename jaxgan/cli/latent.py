@@ -106,7 +106,7 @@ class Project:
         import numpy as np
 
         from jaxgan.latent import mix
-        from jaxgan.support import images
+        from jaxgan.support import files, images
         from jaxgan.support.console import open_console
 
         out = self.out or self.run / "projection.gif"
@@ -124,7 +124,8 @@ class Project:
         images.save(out.with_suffix(".png"), beside(frames[-1]))
         arrays: dict[str, Any] = {"styles" if mix.has_styles(trained.game) else "latent": np.asarray(found.latent)}
         arrays |= {} if label is None else {"label": label}
-        np.savez(out.with_suffix(".npz"), **arrays)
+        with files.replacing(out.with_suffix(".npz")) as partial:
+            np.savez(partial, **arrays)
         images.save_animation(out, [beside(frame) for frame in frames])
         print(f"LPIPS {float(found.distance):.4f} after {self.steps} iterations: {out}, and beside it .png and .npz")
 

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import os
 import re
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -21,7 +20,7 @@ from jaxgan.evaluate.origins import Origin, Reference, chosen, halves
 from jaxgan.evaluate.resizing import Resize
 from jaxgan.latent import mix
 from jaxgan.run.directory import Trained
-from jaxgan.support import cache
+from jaxgan.support import cache, files
 from jaxgan.support.errors import UserError
 
 Protocol = Literal["fid50k_full", "adm"]
@@ -375,15 +374,9 @@ def _load(place: Path, count: int) -> np.ndarray | None:
 
 def _save(place: Path, found: np.ndarray) -> None:
     """Keeps features; a cache that cannot be written is none."""
-    partial = place.with_name(f".{uuid.uuid4().hex}.partial")
-    with contextlib.suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with partial.open("wb") as file:
-                np.save(file, found)
-            os.replace(partial, place)
-        finally:
-            partial.unlink(missing_ok=True)
+    with contextlib.suppress(UserError, OSError):
+        with files.replacing(place) as partial:
+            np.save(partial, found)
         cache.trim(place.parent, cache.MOST_BYTES)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from jaxgan.support import files
 from jaxgan.support.errors import UserError
 
 ANIMATIONS = (".gif", ".webp", ".mp4")
@@ -53,11 +54,8 @@ def save(path: Path, image: np.ndarray) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
+    with files.replacing(path) as partial:
+        Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(partial)
 
 
 def load(path: Path) -> np.ndarray:
@@ -73,24 +71,22 @@ def save_animation(path: Path, frames: Sequence[np.ndarray], frames_per_second: 
     Raises:
         UserError: the file cannot be written, or MP4 is asked for without the extra that has an encoder.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with files.replacing(path) as partial:
         if path.suffix == ".mp4":
-            _save_mp4(path, frames, frames_per_second)
+            _save_mp4(path, partial, frames, frames_per_second)
             return
         pictures = [Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame) for frame in frames]
-        pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=1000 // frames_per_second, loop=0)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be written: {error}") from error
+        duration = 1000 // frames_per_second
+        pictures[0].save(partial, save_all=True, append_images=pictures[1:], duration=duration, loop=0)
 
 
-def _save_mp4(path: Path, frames: Sequence[np.ndarray], frames_per_second: int) -> None:
+def _save_mp4(path: Path, partial: Path, frames: Sequence[np.ndarray], frames_per_second: int) -> None:
     try:
         import imageio_ffmpeg
     except ImportError:
         raise UserError(f"{path}: MP4 needs an encoder: pip install 'jaxgan[video]', or write a .gif") from None
     height, width, _ = frames[0].shape
-    writer = imageio_ffmpeg.write_frames(str(path), (width, height), fps=frames_per_second, macro_block_size=2)
+    writer = imageio_ffmpeg.write_frames(str(partial), (width, height), fps=frames_per_second, macro_block_size=2)
     with warnings.catch_warnings():
         # The encoder is another program; JAX warns of forks, which matters to a child that goes on with Python.
         warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
