@@ -360,7 +360,7 @@ class Config:
     """Of each augmentation for each example; with --ada-target where it begins."""
     ada_target: Annotated[float, Field(ge=-1, le=1)] | None = None
     """Adapt that probability, so that the discriminator is right about so much more than it is wrong (arXiv 2006.06676;
-    0.6 there)."""
+    0.6 there): about the sign of a real example, or by relativistic and Wasserstein losses about pairs."""
     ada_images: PositiveInt = 500_000
     """Real examples until the probability has gone from 0 to 1."""
     instance_noise: pydantic.NonNegativeFloat = 0.0
@@ -370,7 +370,7 @@ class Config:
     pack: PositiveInt = 1
     """Examples the discriminator judges together: it sees whether they are alike (PacGAN, arXiv 1712.04086)."""
     skip_discriminator_below: float | None = None
-    """Leave out the discriminator's updates while its smoothed loss is below this: balance."""
+    """Leave out the discriminator's updates while its smoothed loss, penalties included, is below this: balance."""
     skip_generator_below: float | None = None
     """Leave out the generator's likewise."""
     ema_decay: Rate = 0.999

@@ -30,7 +30,7 @@ import optax
 
 from jaxgan import losses
 from jaxgan.step import augment, judging, paths
-from jaxgan.step.game import Batch, Game, Metrics, Network, Player, TrainState, batch_size, labels, own, used
+from jaxgan.step.game import PENALTIES, Batch, Game, Metrics, Network, Player, TrainState, batch_size, labels, own, used
 from jaxgan.step.keys import normal, stream
 
 __all__ = [
@@ -101,12 +101,15 @@ def train_step(game: Game, state: TrainState, batch: Batch, key: jax.Array) -> t
         key: PRNG key of the run; the step number is folded in.
 
     Returns:
-        The state after, and float32 scalars: for each player `loss`, `gradient_norm` and `update_ratio` (norm of the
-        update over norm of the parameters), and for the discriminator `real` and `fake` (mean of D = sigmoid(logit)
-        on each), `accuracy_real` and `accuracy_fake` (share on the right side of 1/2) and `separation` (share of pairs
-        in which the real example has the larger logit), all before its (last) update, named `discriminator/loss` and
-        so on. With skipping, `skipped`: the share of the player's updates left out so far. With ADA,
-        `discriminator/augment`: the probability. With path length regularisation, `generator/path_length`.
+        The state after, and float32 scalars: for each player `loss` (the adversarial one), `gradient_norm` and
+        `update_ratio` (norm of the update over norm of the parameters), and for the discriminator `real` and `fake`
+        (mean of D = sigmoid(logit) on each), `accuracy_real` and `accuracy_fake` (share on the right side of 1/2) and
+        `separation` (share of pairs in which the real example has the larger logit), all before its (last) update,
+        named `discriminator/loss` and so on. With penalties or consistency, `discriminator/penalty`, and with path
+        length regularisation `generator/penalty`: their weights times what they punish, as they count on average over
+        steps; of one that is applied at every so-manieth step only, 0 at the others. With skipping, `skipped`: the
+        share of the player's updates left out so far. With ADA, `discriminator/augment`: the probability. With path
+        length regularisation, `generator/path_length`: the running mean of lengths.
     """
     key = jax.random.fold_in(key, state.step)
     *earlier, last = _deal(batch, game.discriminator_updates)
@@ -120,7 +123,8 @@ def train_step(game: Game, state: TrainState, batch: Batch, key: jax.Array) -> t
         generated = _generate(game, state.generator, state.generator.stats, last, key, key)
     state, discriminator_metrics = _update_discriminator(game, state, last, key, generated)
     if game.ada_target is not None:
-        sign = 2 * discriminator_metrics["discriminator/accuracy_real"] - 1
+        share = "separation" if game.loss.pairs else "accuracy_real"
+        sign = 2 * discriminator_metrics[f"discriminator/{share}"] - 1
         probability = augment.adapt(
             state.augment, sign, batch_size(batch) * _devices(game), game.ada_target, game.ada_images
         )
@@ -208,7 +212,8 @@ def _update_discriminator(
         # Two passes, so that batch normalisation sees real and fake batches apart.
         real_logits, real_pullback, stats = judge("discriminator real", stats, real)
         fake_logits, fake_pullback, stats = judge("discriminator fake", stats, fake)
-        value = game.loss.discriminator(*judging.exchanged(game, batch, key, real_logits, fake_logits))
+        value = adversarial = game.loss.discriminator(*judging.exchanged(game, batch, key, real_logits, fake_logits))
+        penalties = jnp.zeros_like(value)
         if penalised:
             slopes = {
                 "r1": lambda: losses.zero_centred(*real_pullback(jnp.ones_like(real_logits))),
@@ -224,20 +229,27 @@ def _update_discriminator(
                 if used(weight := getattr(game, name)):
                     if name in ("r1", "r2") and game.penalty_decay_steps:
                         weight *= _decay(state.step, game.penalty_decay_steps, game.penalty_final)
-                    value += game.penalty_every * weight * penalty().astype(value.dtype)
+                    found = penalty().astype(value.dtype)
+                    value += game.penalty_every * weight * found
+                    penalties += weight * found
         if used(game.consistency):
-            value += game.consistency * (
+            found = game.consistency * (
                 judging.inconsistency(game, judge, stats, batch, key, real, real_logits)
                 + judging.inconsistency(game, judge, stats, batch, key, fake, fake_logits)
             )
+            value += found
+            penalties += found
         metrics = {
-            "loss": value,
+            "minimised": value,
+            "loss": adversarial,
             "real": jnp.mean(jax.nn.sigmoid(real_logits)),
             "fake": jnp.mean(jax.nn.sigmoid(fake_logits)),
             "accuracy_real": _share(real_logits > 0),
             "accuracy_fake": _share(fake_logits < 0),
             "separation": _share(real_logits > fake_logits),
         }
+        if any(used(getattr(game, name)) for name in PENALTIES):
+            metrics["penalty"] = penalties
         return value, (metrics, stats)
 
     def gradients_of(learns: bool, penalised: bool, batch: Batch, stats: Any, noise: jax.Array) -> Any:
@@ -288,18 +300,20 @@ def _update_generator(
             return game.loss.generator(*logits)
 
         if not learns:
-            return (None, {"loss": loss(fake)}), stats
+            value = loss(fake)
+            return (None, {"minimised": value, "loss": value}), stats
         value, cotangent = jax.value_and_grad(loss)(fake)
         (gradients,) = pullback(cotangent)
-        return (gradients, {"loss": value}), stats
+        return (gradients, {"minimised": value, "loss": value}), stats
 
     def update(learns: bool) -> tuple[Player, Metrics]:
         function = functools.partial(gradients_of, learns)
         (gradients, metrics), stats = _averaged(game, function, batch, player.stats, key)
         if used(game.path_length):
-            metrics["path_length"] = state.path_length
+            metrics |= {"path_length": state.path_length, "penalty": jnp.zeros_like(state.path_length)}
             if learns:
-                gradients, metrics["path_length"] = _regularised(game, state, batch, key, gradients)
+                gradients, more = _regularised(game, state, batch, key, gradients)
+                metrics |= more
         return _descended(game.generator_optimizer, player, gradients, stats, metrics)
 
     player, metrics = _unless_below(game.skip_generator_below, player, lambda: update(True), lambda: update(False))
@@ -319,15 +333,19 @@ def _update_generator(
     return _faded_in(game, state), _named("generator", metrics)
 
 
-def _regularised(game: Game, state: TrainState, batch: Batch, key: jax.Array, gradients: Any) -> tuple[Any, jax.Array]:
-    """The generator's gradients with those of the path length penalty where it is due, and its running mean."""
+def _regularised(game: Game, state: TrainState, batch: Batch, key: jax.Array, gradients: Any) -> tuple[Any, Metrics]:
+    """The generator's gradients with those of the path length penalty where it is due; its metrics."""
 
-    def add() -> tuple[Any, jax.Array]:
+    def add() -> tuple[Any, Metrics]:
         function = functools.partial(paths.gradients, game, state, key)
-        (penalty, length), _ = _averaged(game, function, batch, state.generator.stats, key)
-        return jax.tree.map(jnp.add, gradients, penalty), paths.updated(state.path_length, length)
+        (more, (length, penalty)), _ = _averaged(game, function, batch, state.generator.stats, key)
+        metrics = {"path_length": paths.updated(state.path_length, length), "penalty": penalty}
+        return jax.tree.map(jnp.add, gradients, more), metrics
 
-    return _lazily(game.path_every, state, add, lambda: (gradients, state.path_length))
+    def leave() -> tuple[Any, Metrics]:
+        return gradients, {"path_length": state.path_length, "penalty": jnp.zeros_like(state.path_length)}
+
+    return _lazily(game.path_every, state, add, leave)
 
 
 def _faded_in(game: Game, state: TrainState) -> TrainState:
@@ -346,12 +364,15 @@ def _faded_in(game: Game, state: TrainState) -> TrainState:
 def _unless_below(
     threshold: float | None, player: Player, learn: Callable[[], Any], look: Callable[[], Any]
 ) -> tuple[Player, Metrics]:
-    """Lets a player learn, or only look at its loss while that is below a threshold; keeps the average of the loss."""
+    """Lets a player learn, or only look at its loss while that is below a threshold; keeps the average of the loss.
+
+    That is all it minimises, penalties included where they are taken.
+    """
     if threshold is None:
         player, metrics = learn()
     else:
         player, metrics = jax.lax.cond(player.loss < threshold, look, learn)
-    value = metrics["loss"].astype(player.loss.dtype)
+    value = metrics.pop("minimised").astype(player.loss.dtype)
     smoothed = jnp.where(jnp.isfinite(player.loss), 0.9 * player.loss + 0.1 * value, value)
     return dataclasses.replace(player, loss=smoothed), metrics
 

@@ -91,8 +91,12 @@ def test_r1_pulls_at_the_discriminators_slope(key):
     # Of a linear discriminator the penalty is gamma |v|^2 / 2, its gradient gamma v.
     moved = with_penalty.discriminator.params["v"] - without.discriminator.params["v"]
     np.testing.assert_allclose(moved, -RATE_D * gamma * v, rtol=1e-4, atol=1e-6)
-    difference = penalised["discriminator/loss"] - plain["discriminator/loss"]
-    np.testing.assert_allclose(difference, gamma * (v @ v) / 2, rtol=1e-4)
+    np.testing.assert_allclose(penalised["discriminator/penalty"], gamma * (v @ v) / 2, rtol=1e-5)
+    assert_trees_close(penalised["discriminator/loss"], plain["discriminator/loss"])
+    assert_trees_close(
+        with_penalty.discriminator.loss, penalised["discriminator/loss"] + penalised["discriminator/penalty"]
+    )
+    assert "discriminator/penalty" not in plain
 
 
 def moved_by(key, steps=1, **fields):
@@ -143,10 +147,11 @@ def test_penalties_with_slope_one_look_where_they_should(name, key):
     game = dataclasses.replace(LINEAR, generator=Far(), discriminator=Kinked())
     batch = {"image": 0.1 * jax.random.normal(key, (6, 1))}
     state = train_step.init(game, batch, key)
-    plain = train_step.train_step(game, state, batch, key)[1]["discriminator/loss"]
-    loss = train_step.train_step(dataclasses.replace(game, **{name: 1.0}), state, batch, key)[1]["discriminator/loss"]
+    _, metrics = train_step.train_step(dataclasses.replace(game, **{name: 1.0}), state, batch, key)
     # Nearly all of the way from real to fake is steep: (3 - 1)^2.
-    assert float(loss - plain) == pytest.approx({"gradient_penalty": 4, "dragan": 0}[name], abs=1e-2)
+    assert float(metrics["discriminator/penalty"]) == pytest.approx(
+        {"gradient_penalty": 4, "dragan": 0}[name], abs=1e-2
+    )
 
 
 def test_lazy_penalties_come_every_few_steps_and_so_much_stronger(key):
@@ -155,6 +160,20 @@ def test_lazy_penalties_come_every_few_steps_and_so_much_stronger(key):
     for steps, factor in ((2, 0), (3, 0), (4, 3)):
         moved, v = moved_by(key, steps, r1=0.7, penalty_every=3)
         np.testing.assert_allclose(moved, factor * 0.7 * v, rtol=1e-3, atol=1e-5)
+
+
+def test_a_lazy_penalty_is_told_as_it_counts_on_average_and_the_loss_without_it(key):
+    game = dataclasses.replace(LINEAR, r1=0.7, penalty_every=3)
+    state = train_step.init(game, IMAGES, key)
+    for due in (True, False, False, True):
+        v = state.discriminator.params["v"]
+        plain = train_step.train_step(LINEAR, state, IMAGES, key)[1]["discriminator/loss"]
+        before, (state, metrics) = state, train_step.train_step(game, state, IMAGES, key)
+        np.testing.assert_allclose(metrics["discriminator/penalty"], due * 0.7 * (v @ v) / 2, rtol=1e-5)
+        assert_trees_close(metrics["discriminator/loss"], plain)
+        if jnp.isfinite(before.discriminator.loss):  # What is minimised has it three times as strong.
+            minimised = (state.discriminator.loss - 0.9 * before.discriminator.loss) / 0.1
+            np.testing.assert_allclose(minimised, plain + 3 * metrics["discriminator/penalty"], rtol=1e-4)
 
 
 def test_noisy_labels_exchange_real_and_fake(key):
@@ -224,8 +243,7 @@ def test_packing_shows_neighbours_together(key):
     shown = IMAGES["image"].reshape(3, 6)
     assert {image.shape for image in seen} == {(3, 6)}
     v = state.discriminator.params["v"]
-    plain = train_step.train_step(dataclasses.replace(game, r1=0.0), state, IMAGES, key)[1]["discriminator/loss"]
-    np.testing.assert_allclose(metrics["discriminator/loss"] - plain, v @ v / 2, rtol=1e-4)  # A pack's slope.
+    np.testing.assert_allclose(metrics["discriminator/penalty"], v @ v / 2, rtol=1e-5)  # A pack's slope.
     np.testing.assert_allclose(metrics["discriminator/real"], jax.nn.sigmoid(shown @ v).mean(), rtol=1e-5)
     assert after.step == 1
 
@@ -279,6 +297,37 @@ def test_adaptive_augmentation_follows_the_discriminators_certainty(key):
     assert metrics["discriminator/augment"] == after.augment
 
 
+@pytest.mark.parametrize(
+    ("loss", "pairs"),
+    [
+        (losses.non_saturating, False),
+        (losses.hinge, False),
+        (losses.wasserstein, True),
+        (losses.relativistic_paired, True),
+        (losses.relativistic_average, True),
+    ],
+)
+def test_adaptive_augmentation_goes_by_pairs_where_logits_have_no_zero(loss, pairs, key):
+    class Shifted(nn.Module):
+        """Takes every example for real by the sign; which of two is real it knows."""
+
+        @nn.compact
+        def __call__(self, image):
+            return 100 + image @ self.param("v", nn.initializers.zeros, (3,)) - jnp.sum(jnp.abs(image), axis=1)
+
+    def nothing(keys, image, probability):
+        return image
+
+    adaptive = {"augment": (nothing,), "augment_probability": 0.5, "ada_target": 0.6, "ada_images": 60}
+    game = dataclasses.replace(LINEAR, discriminator=Shifted(), loss=loss, **adaptive)
+    far = {"image": 20 * IMAGES["image"]}  # Of these it takes the fakes, which are nearer to 0, for real.
+    state = train_step.init(game, far, key)
+    after, metrics = train_step.train_step(game, state, far, key)
+    assert metrics["discriminator/accuracy_real"] == 1
+    assert metrics["discriminator/separation"] < 0.5
+    assert float(after.augment) == pytest.approx(0.4 if pairs else 0.6)
+
+
 def test_consistency_pulls_at_a_discriminator_that_minds_shifts(key):
     class Corner(nn.Module):
         @nn.compact
@@ -292,7 +341,8 @@ def test_consistency_pulls_at_a_discriminator_that_minds_shifts(key):
     after, metrics = train_step.discriminator_step(game, state, batch, key)
     other, without = train_step.discriminator_step(plain, state, batch, key)
     # The loss is 5 v^2 E (shift)^2, so its gradient at v = 1 is twice its value.
-    extra = metrics["discriminator/loss"] - without["discriminator/loss"]
+    extra = metrics["discriminator/penalty"]
+    assert_trees_close(metrics["discriminator/loss"], without["discriminator/loss"])
     assert extra > 0.1
     np.testing.assert_allclose(other.discriminator.params["v"] - after.discriminator.params["v"], 2 * extra, rtol=1e-4)
 

@@ -27,8 +27,10 @@ LOOKED = (
     "diversity/features",
     "diversity/pixels",
 )
+CURVES = ("discriminator/penalty", "generator/penalty")
+"""What only some runs have, to be plotted."""
 _RECENT = ("discriminator/loss", "discriminator/separation", "generator/gradient_norm")
-_READ = {*PLOTTED, *LOOKED, *_RECENT}
+_READ = {*PLOTTED, *LOOKED, *CURVES, *_RECENT}
 _BEST = {"diversity/coverage": 1, "modes/high_quality": 1, "modes/kl": -1}  # What a config can choose by; its sign.
 
 _JOIN = {
@@ -105,7 +107,7 @@ class Thinned:
 
 @dataclasses.dataclass
 class History:
-    """A summary of a run's lines, some 100 kB at the most.
+    """A summary of a run's lines, some 100 kB at the most, and 8 kB for each curve.
 
     Adding the lines of a run in pieces, with `to_json` and `from_json` in between, gives the same bit for bit.
 
@@ -120,6 +122,7 @@ class History:
         losses: of all lines of training steps, `PLOTTED`: mean, low and high.
         gradient: of the same lines the generator's gradient norm: the first of a bucket.
         looked: of all looks, `LOOKED`: the first of a bucket.
+        curves: of all lines that have one of `CURVES`, by its name: the mean.
     """
 
     lines: int = 0
@@ -132,6 +135,7 @@ class History:
     losses: Thinned = dataclasses.field(default_factory=lambda: Thinned(PLOTTED, ("mean", "low", "high")))
     gradient: Thinned = dataclasses.field(default_factory=lambda: Thinned(["generator/gradient_norm"]))
     looked: Thinned = dataclasses.field(default_factory=lambda: Thinned(LOOKED))
+    curves: dict[str, Thinned] = dataclasses.field(default_factory=dict)
     _recent: deque[tuple[float, ...]] = dataclasses.field(default_factory=lambda: deque(maxlen=ROOM))
     _states: Thinned = dataclasses.field(default_factory=lambda: Thinned(["state"]))  # Places in `_words`.
     _words: list[str] = dataclasses.field(default_factory=list)
@@ -144,6 +148,9 @@ class History:
             self._add_losses(step, numbers)
         if "diversity/pixels" in numbers:
             self._add_look(step, numbers)
+        for name in CURVES:
+            if name in numbers:
+                self.curves.setdefault(name, Thinned([name], ["mean"])).add(step, [numbers[name]])
         if "diagnosis" in line:
             self.judge(step, str(line["diagnosis"]))
 
@@ -202,7 +209,8 @@ class History:
         """All of it, in what JSON can hold; a copy."""
         plain = {name: _copied(getattr(self, name)) for name in _PLAIN}
         thinned = {name: getattr(self, name).to_json() for name in _THINNED}
-        return plain | thinned | {"_recent": _pack(np.array(self._recent, np.float64))}
+        curves = {name: series.to_json() for name, series in self.curves.items()}
+        return plain | thinned | {"curves": curves, "_recent": _pack(np.array(self._recent, np.float64))}
 
     @staticmethod
     def from_json(saved: Mapping[str, Any]) -> "History":
@@ -210,6 +218,9 @@ class History:
         history = History(**{name: _copied(saved[name]) for name in _PLAIN})
         for name in _THINNED:
             getattr(history, name).restore(saved[name])
+        for name, series in saved.get("curves", {}).items():  # There were none in older versions.
+            history.curves[name] = Thinned([name], ["mean"])
+            history.curves[name].restore(series)
         history._recent.extend(map(tuple, _unpack(saved["_recent"], np.float64, 1 + len(_RECENT)).tolist()))
         return history
 

@@ -11,7 +11,7 @@ from jaxgan.run.history import History
 
 
 def plot_losses(run: Path, history: History) -> Path | None:
-    """Draws a run's losses.png: both losses, and D(real) and D(fake), raw and smoothed; of a long run as bands.
+    """Draws a run's losses.png: losses and penalties, D(real) and D(fake), raw and smoothed; of a long run as bands.
 
     Args:
         run: its directory.
@@ -25,6 +25,11 @@ def plot_losses(run: Path, history: History) -> Path | None:
     figure = Figure(figsize=(9, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     _draw(above, history, {"discriminator/loss": "discriminator", "generator/loss": "generator"})
+    for player, colour in (("discriminator", "tab:blue"), ("generator", "tab:orange")):
+        if series := history.curves.get(f"{player}/penalty"):
+            values = series.column(f"{player}/penalty", "mean")
+            above.plot(series.steps, values, color=colour, linestyle=":", label=f"penalty on the {player}")
+    above.legend(loc="upper right")
     above.set_ylabel("loss")
     above.set_title("The losses of the two players: healthy ones oscillate, they do not fall to zero", fontsize=10)
     _draw(below, history, {"discriminator/real": "D(real)", "discriminator/fake": "D(fake)"})

@@ -55,6 +55,7 @@ class Recorder:
         self._writer = metrics.MetricsWriter(run, offset, step)
         self.history = history.read(path, mark)
         self.improved = False
+        self._taken: dict[str, float] = dict((mark or {}).get("taken", {}))
         self.diagnosis = diagnosis.diagnose(self.history, plan.loss)
         self._mark: dict[str, Any] | None = None  # That of before a look which is made only at the end of a run.
         self._source = source.replace(part=0, parts=1)  # All processes' examples, whichever this one is fed with.
@@ -64,15 +65,22 @@ class Recorder:
     def write(self, step: int, collected: dict[str, np.ndarray]) -> None:
         """Writes the lines that are due among consecutive steps.
 
+        Of a penalty that is applied at every so-manieth step, a line has the last that was.
+
         Args:
             step: the step before the first of them.
             collected: metrics, arrays [steps].
         """
         count = len(next(iter(collected.values())))
+        game = self._plan.stage_after(step).game
+        lazy = {"discriminator/penalty": game.penalty_every, "generator/penalty": game.path_every}
+        lazy = {name: every for name, every in lazy.items() if name in collected}
         for index in range(count):
             now = step + index + 1
+            self._taken |= {name: float(collected[name][index]) for name, n in lazy.items() if (now - 1) % n == 0}
             if now % self._plan.log_every == 0:
-                line = {name: float(values[index]) for name, values in collected.items()}
+                line = {name: float(values[index]) for name, values in collected.items() if name not in lazy}
+                line |= {name: self._taken[name] for name in lazy if name in self._taken}
                 self._writer.write(now, line)
                 self.history.add({"step": now, **line})
 
@@ -141,10 +149,11 @@ class Recorder:
         All lines up to now are handed to the system before. A look that a longer run would not make is left out.
 
         Returns:
-            "offset", bytes of metrics.jsonl, and "history" of the lines up to there, as JSON can hold it.
+            "offset", bytes of metrics.jsonl, "history" of the lines up to there, as JSON can hold it, and "taken", the
+            last penalties.
         """
         offset = self._writer.flush()
-        return self._mark or {"offset": offset, "history": self.history.to_json()}
+        return self._mark or {"offset": offset, "history": self.history.to_json(), "taken": dict(self._taken)}
 
     def best_record(self) -> dict[str, Any] | None:
         """What is to be kept with the best state: by what it is the best, and its score."""

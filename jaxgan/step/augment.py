@@ -101,7 +101,8 @@ def adapt(
 
     Args:
         probability: now.
-        sign: mean sign of the logits of real examples, -1 to 1 (the paper's r_t).
+        sign: mean sign of the logits of real examples, -1 to 1 (the paper's r_t); by losses whose logits have no zero,
+            of how much larger they are than fakes'.
         batch_size: real examples since the last call.
         target: of `sign`.
         images: real examples in which the probability may go from 0 to 1.

@@ -15,6 +15,8 @@ Batch = Mapping[str, Any]
 """`{"image": real examples [N, ...], "label": optional int32 [N]}`. "image", and what `Game.view` makes of it, may be a
 pytree (a pyramid of resolutions); the game never looks inside it."""
 Metrics = dict[str, jax.Array]
+PENALTIES = ("r1", "r2", "gradient_penalty", "dragan", "consistency")
+"""Weights of what is added to the discriminator's loss."""
 
 
 class Network(Protocol):
@@ -65,13 +67,14 @@ class Game:
         augment: what is done to all that the discriminator sees, real and fake, in both updates; see `augment`.
         augment_probability: of each of these for each example, at the beginning.
         ada_target: adapt the probability of `augment` until the share of real examples that the discriminator is right
-            about, less the share that it is wrong about, is this (ADA, arXiv 2006.06676); None keeps the probability.
+            about, less the share that it is wrong about, is this (ADA, arXiv 2006.06676); with losses whose logits
+            have no zero, of pairs of a real example and a fake. None keeps the probability.
         ada_images: real examples it takes for the probability to go from 0 to 1.
         instance_noise: standard deviation of noise on all that the discriminator sees, real and fake.
         instance_noise_steps: steps in which that falls to 0; 0 keeps it.
         pack: examples that the discriminator judges together, side by side in the last dimension (PacGAN, arXiv
             1712.04086); they are next to each other in the batch.
-        skip_discriminator_below: leave out the discriminator's updates while its loss, smoothed, is below this.
+        skip_discriminator_below: leave out the discriminator's updates while `Player.loss` is below this.
         skip_generator_below: leave out the generator's likewise.
         discriminator_updates: updates of the discriminator in a step, each with its own equal share of the batch and
             its own fakes, before the one update of the generator.
@@ -127,7 +130,8 @@ class Player:
         params: the parameters its optimiser changes.
         stats: its other variable collections, such as running batch statistics.
         optimizer: the state of its optimiser.
-        loss: moving average of its loss over some 10 steps; infinite before the first.
+        loss: moving average over some 10 steps of what it minimises, its loss and the penalties that are taken at a
+            step; infinite before the first.
         skipped: int32, updates that were left out.
     """
 

@@ -44,7 +44,7 @@ def lengths(
 
 def gradients(
     game: Game, state: TrainState, key: jax.Array, batch: Batch, stats: Any, noise: jax.Array
-) -> tuple[tuple[Any, jax.Array], Any]:
+) -> tuple[tuple[Any, tuple[jax.Array, jax.Array]], Any]:
     """Gradients of the penalty, `weight * E (|J^T y| - a)^2`, for the generator's parameters.
 
     y is normal noise, of length 1 on average, and a the running mean of the lengths, from before. Every second example
@@ -59,7 +59,7 @@ def gradients(
         noise: key of the networks' own noise.
 
     Returns:
-        ((gradients, times `path_every`; mean length), `stats`).
+        ((gradients, times `path_every`; (mean length, penalty)), `stats`).
     """
     index = batch["index"][::2]
     if len(batch["index"]) % 2:
@@ -69,10 +69,10 @@ def gradients(
     shape = batch["image"].shape[1:]
     y = normal(stream(key, "path direction"), index, shape) / jnp.sqrt(float(shape[0] * shape[1]))
 
-    def penalty(params: Any) -> tuple[jax.Array, jax.Array]:
+    def penalty(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         found = lengths(game.generator, params, stats, latent, label, y, stream(noise, "path"))
-        weight = game.path_every * game.path_length
-        return weight * jnp.mean((found - state.path_length) ** 2), jnp.mean(found)
+        apart = jnp.mean((found - state.path_length) ** 2)
+        return game.path_every * game.path_length * apart, (jnp.mean(found), game.path_length * apart)
 
     return jax.grad(penalty, has_aux=True)(own(game, state.generator.params)), stats
 
