@@ -46,6 +46,8 @@ class Adam:
     """Decay of the average of squared gradients."""
     final_beta2: Rate | None = None
     """What that becomes in decay_steps, by a cosine; stays if not given."""
+    epsilon: pydantic.PositiveFloat = 1e-8
+    """Added to the root of that average: parameters whose gradients are smaller move less."""
     clip_gradient: pydantic.NonNegativeFloat = 0.0
     """Shorten gradients that are longer than this, over all parameters; 0 for none."""
 
@@ -299,6 +301,9 @@ class Config:
     more than a quarter of its free memory. The numbers of a run are the same."""
     conditional: bool = False
     """Give both networks the labels, so that one can ask for a class."""
+    fake_labels: Literal["real", "uniform"] = "real"
+    """Labels of fakes in training: those of the real examples beside them, or any class as often as any other (BigGAN).
+    """
     latent_size: PositiveInt = 100
     """Length of a latent vector."""
     batch_size: PositiveInt = 128
@@ -333,6 +338,12 @@ class Config:
     """Weight of WGAN-GP's penalty: slope 1 between real and fake (arXiv 1704.00028; 10 there); 0 for none."""
     dragan: pydantic.NonNegativeFloat = 0.0
     """Weight of DRAGAN's penalty: slope 1 around real examples (arXiv 1705.07215; 10 there); 0 for none."""
+    drift: pydantic.NonNegativeFloat = 0.0
+    """Weight of the square of real examples' logits, to which the Wasserstein loss gives no zero (arXiv 1710.10196,
+    appendix A.1; 0.001 there); 0 for none."""
+    penalty_at: Literal["picture", "shown"] = "picture"
+    """Where R1 and R2 take the slope: at the pictures before augmentation, as the papers' authors do, or at what the
+    discriminator is shown, as runs from before there was a choice."""
     penalty_every: PositiveInt = 1
     """Penalise at every so-manieth step only, so many times as strongly: nearly the same for less work."""
     penalty_decay_steps: NonNegativeInt = 0
@@ -348,6 +359,8 @@ class Config:
     """Progressive growing: the steps after which the size of pictures doubles, the last time to that of the data."""
     fade_steps: NonNegativeInt = 0
     """Steps in which new layers are faded in, each time."""
+    grow_fade_steps: tuple[PositiveInt, ...] = ()
+    """The same at each size but the smallest; fade_steps at all if not given."""
     grow_batch_sizes: tuple[PositiveInt, ...] = ()
     """The batch size at each size, from the smallest on; batch_size at all if not given."""
     grow_rates: tuple[pydantic.PositiveFloat, ...] = ()
@@ -358,6 +371,8 @@ class Config:
     """Augment what the discriminator sees, differentiably: for small data sets (arXiv 2006.10738)."""
     augment_probability: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Of each augmentation for each example; with --ada-target where it begins."""
+    augment_rise_steps: NonNegativeInt = 0
+    """Steps in which the probability rises to that from 0, by a cosine; 0 for at once."""
     ada_target: Annotated[float, Field(ge=-1, le=1)] | None = None
     """Adapt that probability, so that the discriminator is right about so much more than it is wrong (arXiv 2006.06676;
     0.6 there): about the sign of a real example, or by relativistic and Wasserstein losses about pairs."""
@@ -375,6 +390,14 @@ class Config:
     """Leave out the generator's likewise."""
     ema_decay: Rate = 0.999
     """Decay of the moving average of the generator that samples are drawn from; warmed up, so that it begins short."""
+    ema_start: NonNegativeInt = 0
+    """Steps in which the average is the generator itself; after that the decay is whole. 0 warms it up."""
+    ema_half_life: pydantic.NonNegativeFloat = 0.0
+    """The average's half-life in real examples, in place of ema_decay; 0 for that."""
+    ema_ramp: pydantic.PositiveFloat | None = None
+    """That half-life is at most this share of the examples seen so far (arXiv 2006.06676; 0.05 there)."""
+    ema_rise_steps: NonNegativeInt = 0
+    """Steps in which that half-life rises from 0, by a cosine (arXiv 2501.05441); 0 for at once."""
     quick_steps: NonNegativeInt | None = 1000
     """Steps, of the last size where pictures grow, until convolutions on CPU change over from the form that compiles
     quickly to the one that runs fast; without a number, Winograd's algorithm everywhere from the first step on, as in
@@ -410,6 +433,9 @@ _MADE_OF = ("generator.", "discriminator.", "latent_size", "size", "conditional"
 SHIPPED = ("mnist", "stacked_mnist", "ring", "grid")
 """Data that ship with the package."""
 
+BEFORE: dict[str, Any] = {"quick_steps": None, "penalty_at": "shown"}
+"""Fields whose defaults are not what runs did before there were such fields, by their paths: and what those did."""
+
 _KINDS = {kind.kind for kind in typing.get_args(Generator)}
 _ADAPTER = pydantic.TypeAdapter(Config)
 
@@ -440,9 +466,8 @@ def from_json(text: str, where: str) -> Config:
     """
     try:
         config = _ADAPTER.validate_json(text)
-        if "quick_steps" not in json.loads(text):  # From before there was a choice.
-            config = dataclasses.replace(config, quick_steps=None)
-        return _agreeing(config, where)
+        given = _flatten(json.loads(text))
+        return _agreeing(_with(config, {name: was for name, was in BEFORE.items() if name not in given}), where)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
     # A union's member is part of pydantic's path ("generator.dcgan.width"); it is not part of ours.
@@ -472,11 +497,19 @@ def _agreeing(config: Config, where: str) -> Config:
         f"{config.generator.kind} with {config.discriminator.kind}": kinds & {"msg", "progressive"} and len(kinds) > 1,
         "grow: only progressive generators and discriminators grow": config.grow and kinds != {"progressive"},
         "grow, fade_steps: steps must rise, by fade_steps at least, or a size is never quite there": any(
-            later - earlier < max(1, config.fade_steps) for earlier, later in itertools.pairwise(config.grow)
+            later - earlier < max(1, fade)
+            for (earlier, later), fade in zip(itertools.pairwise(config.grow), _fades(config)[1:-1], strict=True)
         ),
         f"grow_batch_sizes, grow_rates: need one for each of {stages} sizes": any(
             values and len(values) != stages for values in (config.grow_batch_sizes, config.grow_rates)
         ),
+        f"grow_fade_steps: needs one for each of {stages - 1} sizes but the smallest": config.grow_fade_steps
+        and len(config.grow_fade_steps) != stages - 1,
+        "fake_labels: uniform ones need --conditional": config.fake_labels != "real" and not config.conditional,
+        "ema_ramp, ema_rise_steps: need ema_half_life": (config.ema_ramp or config.ema_rise_steps)
+        and not config.ema_half_life,
+        "augment_rise_steps: does not go with ada_target, which sets the probability": config.augment_rise_steps
+        and config.ada_target is not None,
         "decay_steps: does not go with grow, which begins anew at each size; see grow_rates": config.grow
         and (config.generator.decay_steps or config.discriminator.decay_steps),
         "final_beta2: needs decay_steps": any(
@@ -526,15 +559,22 @@ def stages(config: Config) -> tuple[Config, ...]:
             batch_size=size,
             generator=rated(config.generator, factor),
             discriminator=rated(config.discriminator, factor),
-            fade_steps=config.fade_steps if stage else 0,
+            fade_steps=fade,
         )
-        for stage, size, factor in zip(
-            range(count),
+        for fade, size, factor in zip(
+            _fades(config),
             config.grow_batch_sizes or (config.batch_size,) * count,
             config.grow_rates or (1.0,) * count,
             strict=True,
         )
     )
+
+
+def _fades(config: Config) -> tuple[int, ...]:
+    """Steps in which the layers of each size are faded in, from the smallest size on, to which nothing fades."""
+    later = len(config.grow)
+    fades = config.grow_fade_steps or (config.fade_steps,) * later
+    return (0, *fades, *(config.fade_steps,) * later)[: later + 1]
 
 
 def differences(old: Config, new: Config) -> list[str]:
@@ -548,6 +588,20 @@ def differences(old: Config, new: Config) -> list[str]:
     if not old.data:
         changed = [name for name in changed if name.startswith(_MADE_OF) and not name.endswith(".learning_rate")]
     return [f"{name} ({a.get(name)}, now {b.get(name)})" for name in changed]
+
+
+def following(config: Config, begun: Config) -> Config:
+    """The config, doing what a run that began before there was a choice of it does (see `BEFORE`)."""
+    flat = _flatten(dataclasses.asdict(begun))
+    return _with(config, {name: was for name, was in BEFORE.items() if name in flat and flat[name] == was})
+
+
+def _with(config: Config, values: dict[str, Any]) -> Config:
+    """The config with these values of fields, by their paths, where it has such fields."""
+    flat = _flatten(dataclasses.asdict(config))
+    for name in values.keys() & flat.keys():
+        config = replaced_unchecked(config, name, values[name])
+    return config
 
 
 def value(config: Config, name: str) -> Any:

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxgan import losses
-from jaxgan.step import augment, judging, paths
+from jaxgan.step import augment, judging, paths, schedules
 from jaxgan.step.game import PENALTIES, Batch, Game, Metrics, Network, Player, TrainState, batch_size, labels, own, used
 from jaxgan.step.keys import normal, stream
 
@@ -191,9 +191,10 @@ class _Generated(NamedTuple):
 
 def _generate(game: Game, player: Player, stats: Any, batch: Batch, key: jax.Array, noise: jax.Array) -> _Generated:
     latent = normal(stream(key, "latent"), batch["index"], (game.latent_size,))
+    label = labels(judging.of_fakes(game, batch, key))
 
     def forward(params: Any) -> tuple[Any, Any]:
-        return judging.apply(game.generator, params, stats, latent, *labels(batch), key=stream(noise, "generator"))
+        return judging.apply(game.generator, params, stats, latent, *label, key=stream(noise, "generator"))
 
     return _Generated(*jax.vjp(forward, own(game, player.params), has_aux=True))
 
@@ -207,17 +208,19 @@ def _update_discriminator(
         params: Any, fake: Any, batch: Batch, stats: Any, noise: jax.Array, penalised: bool
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
         judge = functools.partial(judging.judge, game, params, batch, noise)
-        real = judging.shown(game, state, batch["image"], batch, stream(key, "shown real"))
-        fake = judging.shown(game, state, fake, batch, stream(key, "shown fake"))
+        judge_fake = functools.partial(judging.judge, game, params, judging.of_fakes(game, batch, key), noise)
+        real, from_real = judging.shown_from(game, state, batch["image"], batch, stream(key, "shown real"))
+        fake, from_fake = judging.shown_from(game, state, fake, batch, stream(key, "shown fake"))
         # Two passes, so that batch normalisation sees real and fake batches apart.
         real_logits, real_pullback, stats = judge("discriminator real", stats, real)
-        fake_logits, fake_pullback, stats = judge("discriminator fake", stats, fake)
+        fake_logits, fake_pullback, stats = judge_fake("discriminator fake", stats, fake)
         value = adversarial = game.loss.discriminator(*judging.exchanged(game, batch, key, real_logits, fake_logits))
         penalties = jnp.zeros_like(value)
         if penalised:
             slopes = {
-                "r1": lambda: losses.zero_centred(*real_pullback(jnp.ones_like(real_logits))),
-                "r2": lambda: losses.zero_centred(*fake_pullback(jnp.ones_like(fake_logits))),
+                "r1": lambda: losses.zero_centred(from_real(*real_pullback(jnp.ones_like(real_logits)))),
+                "r2": lambda: losses.zero_centred(from_fake(*fake_pullback(jnp.ones_like(fake_logits)))),
+                "drift": lambda: jnp.mean(real_logits**2),
                 "gradient_penalty": lambda: losses.one_centred(
                     judging.slope(judge, stats, judging.between(game, batch, key, real, fake))
                 ),
@@ -228,14 +231,14 @@ def _update_discriminator(
             for name, penalty in slopes.items():
                 if used(weight := getattr(game, name)):
                     if name in ("r1", "r2") and game.penalty_decay_steps:
-                        weight *= _decay(state.step, game.penalty_decay_steps, game.penalty_final)
+                        weight *= schedules.falling(state.step, game.penalty_decay_steps, game.penalty_final)
                     found = penalty().astype(value.dtype)
                     value += game.penalty_every * weight * found
                     penalties += weight * found
         if used(game.consistency):
             found = game.consistency * (
                 judging.inconsistency(game, judge, stats, batch, key, real, real_logits)
-                + judging.inconsistency(game, judge, stats, batch, key, fake, fake_logits)
+                + judging.inconsistency(game, judge_fake, stats, batch, key, fake, fake_logits)
             )
             value += found
             penalties += found
@@ -292,9 +295,9 @@ def _update_generator(
 
         def loss(fake: Any) -> jax.Array:
             logits = []
-            for image in (batch["image"], fake):
+            for image, its in ((batch["image"], batch), (fake, judging.of_fakes(game, batch, key))):
                 shown = judging.shown(game, state, image, batch, stream(key, "shown judging"))
-                inputs = (shown, *labels(batch))
+                inputs = (shown, *labels(its))
                 key_of_pass = stream(noise, "discriminator judging")
                 logits.append(judging.apply(game.discriminator, judge.params, judge.stats, *inputs, key=key_of_pass)[0])
             return game.loss.generator(*logits)
@@ -319,9 +322,7 @@ def _update_generator(
     player, metrics = _unless_below(game.skip_generator_below, player, lambda: update(True), lambda: update(False))
     if game.skip_generator_below is not None:
         metrics["skipped"] = player.skipped / (state.step + 1)
-    # Early on a short average, so that the untrained generator is forgotten: min(decay, (1 + t) / (10 + t)).
-    step = state.step.astype(jnp.float32)
-    decay = jnp.minimum(game.ema_decay, (1 + step) / (10 + step))
+    decay = schedules.averaging(game, state.step, batch_size(batch) * _devices(game))
     ema = jax.tree.map(functools.partial(_towards, decay), state.ema, player.variables)
     state = dataclasses.replace(
         state,
@@ -381,12 +382,6 @@ def _lazily(every: int, state: TrainState, due: Callable[[], Any], otherwise: Ca
     """What is due at every so-manieth step, else the other; its name says how often to who reads the program."""
     with jax.named_scope(f"one_step_in_{every}"):
         return jax.lax.cond(state.step % every == 0, due, otherwise)
-
-
-def _decay(step: jax.Array, steps: int, final: float) -> jax.Array:
-    """From 1 to `final` by half a cosine."""
-    share = jnp.minimum(step.astype(jnp.float32) / steps, 1)
-    return final + (1 - final) * (1 + jnp.cos(jnp.pi * share)) / 2
 
 
 def _towards(decay: jax.Array, mean: jax.Array, new: jax.Array) -> jax.Array:

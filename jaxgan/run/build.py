@@ -220,6 +220,7 @@ def game(
     known |= {"classes": classes, "dtype": jnp.dtype(config.precision), "axis": axis}
     same = {field.name for field in dataclasses.fields(Game)} & {field.name for field in dataclasses.fields(config)}
     same -= {"generator", "discriminator", "loss", "augment"}
+    fake_classes = classes if config.fake_labels == "uniform" else 0
     return Game(
         _network(_MODULES[config.generator.kind].Generator, config.generator, known),
         _network(_MODULES[config.discriminator.kind].Discriminator, config.discriminator, known),
@@ -229,6 +230,7 @@ def game(
         loss=_loss(config, axis),
         augment=tuple(augment.POLICIES[name] for name in config.augment),
         axis=axis,
+        fake_classes=fake_classes,
         **{name: getattr(config, name) for name in same},
     )
 
@@ -271,7 +273,7 @@ def _adam(player: cfg.Adam) -> optax.GradientTransformation:
     if player.final_beta2 is not None:
         beta2 = _falling(beta2, player.final_beta2, steps)
         adam = optax.inject_hyperparams(optax.adam)  # Optax knows schedules of the rate only.
-    parts: list[Any] = [adam(rate, player.beta1, beta2)]  # pyright: ignore[reportArgumentType]
+    parts: list[Any] = [adam(rate, player.beta1, beta2, player.epsilon)]  # pyright: ignore[reportArgumentType]
     if used(player.clip_gradient):
         parts.insert(0, optax.clip_by_global_norm(player.clip_gradient))
     if used(limit := getattr(player, "clip_weights", 0)):

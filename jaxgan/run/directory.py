@@ -51,10 +51,8 @@ def read_config(run: Path) -> cfg.Config:
 
 
 def as_begun(run: Path, config: cfg.Config) -> cfg.Config:
-    """The config, with the form of convolutions that a run from before there was a choice of it goes on in."""
-    if is_run(run) and read_config(run).quick_steps is None:
-        return dataclasses.replace(config, quick_steps=None)
-    return config
+    """The config, doing what a run does that began before there was a choice of it (`config.BEFORE`)."""
+    return cfg.following(config, read_config(run)) if is_run(run) else config
 
 
 def check_config(run: Path, config: cfg.Config) -> None:

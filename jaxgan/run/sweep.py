@@ -35,7 +35,7 @@ from jaxgan.support.files import is_file, read_text, write_atomically
 
 TRACED = {
     *(f"{player}.{name}" for player in ("generator", "discriminator") for name in ("learning_rate", "beta1", "beta2")),
-    *("r1", "r2", "gradient_penalty", "dragan", "consistency", "instance_noise", "noisy_labels", "ema_decay"),
+    *("r1", "r2", "gradient_penalty", "dragan", "drift", "consistency", "instance_noise", "noisy_labels", "ema_decay"),
     "path_length",
 }
 """Fields that may differ within one program."""

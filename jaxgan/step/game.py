@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ Batch = Mapping[str, Any]
 """`{"image": real examples [N, ...], "label": optional int32 [N]}`. "image", and what `Game.view` makes of it, may be a
 pytree (a pyramid of resolutions); the game never looks inside it."""
 Metrics = dict[str, jax.Array]
-PENALTIES = ("r1", "r2", "gradient_penalty", "dragan", "consistency")
+PENALTIES = ("r1", "r2", "drift", "gradient_penalty", "dragan", "consistency")
 """Weights of what is added to the discriminator's loss."""
 
 
@@ -55,6 +55,10 @@ class Game:
         r2: weight of the same at fakes.
         gradient_penalty: weight of WGAN-GP's penalty (`losses.one_centred` between real and fake examples).
         dragan: weight of DRAGAN's (`losses.one_centred` around real examples).
+        drift: weight of the mean square of real examples' logits, which keeps these near 0 (arXiv 1710.10196, appendix
+            A.1).
+        penalty_at: where R1 and R2 take the slope: "picture", before augmentation, as their authors do; "shown", of
+            what the discriminator is shown. The other penalties' examples are mixed of what is shown.
         penalty_every: apply penalties at every so-manieth step only, so many times as strong (arXiv 1912.04958,
             section 3.1).
         penalty_decay_steps: steps in which the weights of R1 and R2 fall, by a cosine,
@@ -66,6 +70,7 @@ class Game:
             2002.04724, equation 5).
         augment: what is done to all that the discriminator sees, real and fake, in both updates; see `augment`.
         augment_probability: of each of these for each example, at the beginning.
+        augment_rise_steps: steps in which it rises to that from 0, by a cosine; 0 for at once.
         ada_target: adapt the probability of `augment` until the share of real examples that the discriminator is right
             about, less the share that it is wrong about, is this (ADA, arXiv 2006.06676); with losses whose logits
             have no zero, of pairs of a real example and a fake. None keeps the probability.
@@ -80,6 +85,11 @@ class Game:
             its own fakes, before the one update of the generator.
         ema_decay: decay of the moving average of the generator, 0 <= decay < 1, warmed up: at most (1 + t) / (10 + t)
             at step t. The average is used for sampling.
+        ema_start: steps in which the average is the generator itself; after that nothing is warmed up.
+        ema_half_life: real examples in which the average forgets half, in place of `ema_decay`; 0 for that.
+        ema_ramp: `ema_half_life` is at most this share of the examples seen so far; None for no such bound.
+        ema_rise_steps: steps in which `ema_half_life` rises from 0, by a cosine; 0 for at once.
+        fake_classes: draw labels of fakes uniformly from so many classes; 0 gives them the real examples'.
         accumulate: parts into which the batch of every update is dealt; they are computed one after another, in the
             memory of one, and their gradients averaged: the same update as that of the whole batch, except that what
             couples examples (batch normalisation, packing, a relativistic average) sees each part by itself.
@@ -99,6 +109,8 @@ class Game:
     r2: float = 0.0
     gradient_penalty: float = 0.0
     dragan: float = 0.0
+    drift: float = 0.0
+    penalty_at: Literal["picture", "shown"] = "picture"
     penalty_every: int = 1
     penalty_decay_steps: int = 0
     penalty_final: float = 0.0
@@ -108,6 +120,7 @@ class Game:
     consistency: float = 0.0
     augment: tuple[Augment, ...] = ()
     augment_probability: float = 1.0
+    augment_rise_steps: int = 0
     ada_target: float | None = None
     ada_images: int = 500_000
     instance_noise: float = 0.0
@@ -117,6 +130,11 @@ class Game:
     skip_generator_below: float | None = None
     discriminator_updates: int = 1
     ema_decay: float = 0.999
+    ema_start: int = 0
+    ema_half_life: float = 0.0
+    ema_ramp: float | None = None
+    ema_rise_steps: int = 0
+    fake_classes: int = 0
     accumulate: int = 1
     axis: str | None = None
 

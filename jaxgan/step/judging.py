@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgan.step import augment
+from jaxgan.step import augment, schedules
 from jaxgan.step.game import Batch, Game, Network, TrainState, labels, used
 from jaxgan.step.keys import each, stream
 
@@ -44,13 +44,26 @@ def viewed(game: Game, image: Any, stats: Any) -> Any:
 def shown(game: Game, state: TrainState, image: Any, batch: Batch, key: jax.Array) -> Any:
     """What the discriminator is shown of images: augmented, noisy, packed."""
     if game.augment:
-        image = augment.apply(game.augment, stream(key, "augment"), batch["index"], image, state.augment)
+        probability = state.augment
+        if game.augment_rise_steps:
+            probability *= 1 - schedules.falling(state.step, game.augment_rise_steps, 0.0)
+        image = augment.apply(game.augment, stream(key, "augment"), batch["index"], image, probability)
     if used(game.instance_noise):
         sigma = jnp.asarray(game.instance_noise, jnp.float32)
         if game.instance_noise_steps:
             sigma *= jnp.maximum(0, 1 - state.step.astype(jnp.float32) / game.instance_noise_steps)
         image = augment.noise(stream(key, "instance noise"), batch["index"], image, sigma)
     return packed(game, image)
+
+
+def shown_from(
+    game: Game, state: TrainState, image: Any, batch: Batch, key: jax.Array
+) -> tuple[Any, Callable[[Any], Any]]:
+    """As `shown`, and what takes a slope there to where R1 and R2 measure it (`Game.penalty_at`)."""
+    if game.penalty_at == "shown":
+        return shown(game, state, image, batch, key), lambda slope: slope
+    image, pullback = jax.vjp(lambda image: shown(game, state, image, batch, key), image)
+    return image, lambda slope: packed(game, pullback(slope)[0])
 
 
 def packed(game: Game, image: Any) -> Any:
@@ -63,6 +76,15 @@ def packed(game: Game, image: Any) -> Any:
         return jnp.concatenate([packs[:, index] for index in range(game.pack)], axis=-1)
 
     return jax.tree.map(pack, image)
+
+
+def of_fakes(game: Game, batch: Batch, key: jax.Array) -> Batch:
+    """The batch with its fakes' labels: those of the real examples, or any (`Game.fake_classes`), by their places."""
+    if not game.fake_classes or "label" not in batch:
+        return batch
+    keys = each(stream(key, "label"), batch["index"])
+    draw = functools.partial(jax.random.randint, shape=(), minval=0, maxval=game.fake_classes, dtype=jnp.int32)
+    return {**batch, "label": jax.vmap(draw)(keys)}
 
 
 def _draw(game: Game, batch: Batch, key: jax.Array, sample: Callable[[jax.Array], jax.Array]) -> jax.Array:
