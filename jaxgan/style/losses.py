@@ -53,7 +53,7 @@ def gram(features: jax.Array, weights: jax.Array | None = None) -> jax.Array:
 
 
 def total_variation(image: jax.Array, power: int = 2) -> jax.Array:
-    """Roughness of a picture: the mean of |difference of neighbours|^power, down plus across.
+    """Roughness of a picture: the mean of `|difference of neighbours|^power`, down plus across.
 
     Args:
         image: [H, W, C].
@@ -162,7 +162,7 @@ def _covariance(moments: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Ar
 
 WASSERSTEIN = StyleLoss(moments=_gaussian_moments, target=_gaussian_target, distance=_gaussian_distance)
 """Squared Wasserstein-2 distance of the Gaussians with the features' means and covariances:
-|m - n|^2 + tr(A + B - 2 (B^1/2 A B^1/2)^1/2). Matches features' colours and contrasts more closely than Gram
+`|m - n|^2 + tr(A + B - 2 (B^1/2 A B^1/2)^1/2)`. Matches features' colours and contrasts more closely than Gram
 matrices, whose largest entries dominate; costs some forty matrix products a layer and iteration more."""
 
 
