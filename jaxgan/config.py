@@ -182,6 +182,8 @@ class StyleGAN2Generator(_Wide):
     """Length of a style."""
     mapping_layers: PositiveInt = 8
     """Layers that make styles of latents."""
+    clamp: pydantic.NonNegativeFloat = 0.0
+    """Keep what each convolution makes within +- this (arXiv 2006.06676, appendix D; 256 there); 0 for none."""
     style_mixing: Annotated[float, Field(ge=0, le=1)] = 0.9
     """Share of samples, in training, whose finer layers get the style of another latent."""
 
@@ -194,6 +196,11 @@ class StyleGAN2Discriminator(_WideDiscriminator):
     kind: tyro.conf.Suppress[Literal["stylegan2"]] = "stylegan2"
     width: PositiveInt = 32
     """Features at the full size; each smaller feature map has twice as many."""
+    mapping_layers: NonNegativeInt = 8
+    """Layers that make of a class what its pictures' features are compared with, where it is conditional (arXiv
+    2006.06676)."""
+    clamp: pydantic.NonNegativeFloat = 0.0
+    """Keep what each convolution makes within +- this; 0 for none."""
 
 
 @_no_others
@@ -433,7 +440,7 @@ _MADE_OF = ("generator.", "discriminator.", "latent_size", "size", "conditional"
 SHIPPED = ("mnist", "stacked_mnist", "ring", "grid")
 """Data that ship with the package."""
 
-BEFORE: dict[str, Any] = {"quick_steps": None, "penalty_at": "shown"}
+BEFORE: dict[str, Any] = {"quick_steps": None, "penalty_at": "shown", "discriminator.mapping_layers": 0}
 """Fields whose defaults are not what runs did before there were such fields, by their paths: and what those did."""
 
 _KINDS = {kind.kind for kind in typing.get_args(Generator)}
