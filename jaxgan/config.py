@@ -374,8 +374,24 @@ class Config:
     """Factor of both learning rates at each size; 1 if not given."""
     consistency: pydantic.NonNegativeFloat = 0.0
     """Weight of consistency regularisation: shifted images get the same logit (arXiv 2002.04724); 0 for none."""
-    augment: tuple[Literal["colour", "translation", "cutout", "flip"], ...] = ()
-    """Augment what the discriminator sees, differentiably: for small data sets (arXiv 2006.10738)."""
+    augment: tuple[
+        Literal[
+            "colour",
+            "translation",
+            "cutout",
+            "flip",
+            "blit",
+            "geometry",
+            "tone",
+            "rare_tone",
+            "filter",
+            "grain",
+        ],
+        ...,
+    ] = ()
+    """Augment what the discriminator sees, differentiably: for small data sets. colour, translation and cutout are
+    DiffAugment's (arXiv 2006.10738); blit, geometry and tone are ADA's (arXiv 2006.06676), which also has filter, grain
+    and cutout; with rare_tone for tone, R3GAN's."""
     augment_probability: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Of each augmentation for each example; with --ada-target where it begins."""
     augment_rise_steps: NonNegativeInt = 0
