@@ -182,6 +182,8 @@ class StyleGAN2Generator(_Wide):
     """Length of a style."""
     mapping_layers: PositiveInt = 8
     """Layers that make styles of latents."""
+    clamp: pydantic.NonNegativeFloat = 0.0
+    """Keep what each convolution makes within +- this (arXiv 2006.06676, appendix D; 256 there); 0 for none."""
     style_mixing: Annotated[float, Field(ge=0, le=1)] = 0.9
     """Share of samples, in training, whose finer layers get the style of another latent."""
 
@@ -194,6 +196,11 @@ class StyleGAN2Discriminator(_WideDiscriminator):
     kind: tyro.conf.Suppress[Literal["stylegan2"]] = "stylegan2"
     width: PositiveInt = 32
     """Features at the full size; each smaller feature map has twice as many."""
+    mapping_layers: NonNegativeInt = 8
+    """Layers that make of a class what its pictures' features are compared with, where it is conditional (arXiv
+    2006.06676)."""
+    clamp: pydantic.NonNegativeFloat = 0.0
+    """Keep what each convolution makes within +- this; 0 for none."""
 
 
 @_no_others
@@ -367,8 +374,24 @@ class Config:
     """Factor of both learning rates at each size; 1 if not given."""
     consistency: pydantic.NonNegativeFloat = 0.0
     """Weight of consistency regularisation: shifted images get the same logit (arXiv 2002.04724); 0 for none."""
-    augment: tuple[Literal["colour", "translation", "cutout", "flip"], ...] = ()
-    """Augment what the discriminator sees, differentiably: for small data sets (arXiv 2006.10738)."""
+    augment: tuple[
+        Literal[
+            "colour",
+            "translation",
+            "cutout",
+            "flip",
+            "blit",
+            "geometry",
+            "tone",
+            "rare_tone",
+            "filter",
+            "grain",
+        ],
+        ...,
+    ] = ()
+    """Augment what the discriminator sees, differentiably: for small data sets. colour, translation and cutout are
+    DiffAugment's (arXiv 2006.10738); blit, geometry and tone are ADA's (arXiv 2006.06676), which also has filter, grain
+    and cutout; with rare_tone for tone, R3GAN's."""
     augment_probability: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Of each augmentation for each example; with --ada-target where it begins."""
     augment_rise_steps: NonNegativeInt = 0
@@ -433,7 +456,7 @@ _MADE_OF = ("generator.", "discriminator.", "latent_size", "size", "conditional"
 SHIPPED = ("mnist", "stacked_mnist", "ring", "grid")
 """Data that ship with the package."""
 
-BEFORE: dict[str, Any] = {"quick_steps": None, "penalty_at": "shown"}
+BEFORE: dict[str, Any] = {"quick_steps": None, "penalty_at": "shown", "discriminator.mapping_layers": 0}
 """Fields whose defaults are not what runs did before there were such fields, by their paths: and what those did."""
 
 _KINDS = {kind.kind for kind in typing.get_args(Generator)}

@@ -17,8 +17,9 @@ from jaxgan import cli, train_step
 from jaxgan import config as cfg
 from jaxgan.evaluate import lpips
 from jaxgan.latent import directions, mix, project, sampling
-from jaxgan.models import mlp, stylegan2
+from jaxgan.models import layers, mlp, stylegan2
 from jaxgan.run import directory, training
+from jaxgan.step.keys import stream
 from jaxgan.support.errors import UserError
 
 SIDE, LAYERS, STYLE = 8, 4, 16  # Of the small StyleGAN2.
@@ -56,6 +57,40 @@ def styled():
     """A game of styles, and its generator's variables."""
     game = game_of(stylegan2.Generator(SIDE, 3, 4, 8, STYLE, mapping_layers=2), 8)
     return game, initial(game)
+
+
+class Normalised(nn.Module):
+    """Its batch normalisation sees latents, and twice the class."""
+
+    @nn.compact
+    def __call__(self, latent, label, train=True):
+        self.variable("batch_stats", "right", jnp.ones, (2,))  # As spectral normalisation's vectors.
+        told = jnp.concatenate([latent, 2.0 * label[:, None].astype(jnp.float32)], axis=-1)
+        return nn.BatchNorm(use_running_average=not train, momentum=layers.MOMENTUM)(told)
+
+
+@pytest.mark.parametrize("truncation", [None, 0.5])
+def test_standing_statistics_are_the_moments_of_fresh_batches(truncation):
+    game = game_of(Normalised(), 3)
+    variables = initial(game, jnp.zeros(1, jnp.int32))
+    found = sampling.standing(game, variables, jax.random.key(0), 40, 5, truncation)
+    assert jax.tree.structure(found) == jax.tree.structure(variables)
+    np.testing.assert_array_equal(found["batch_stats"]["right"], 1)
+    moments = found["batch_stats"]["BatchNorm_0"]
+    spread = 1 if truncation is None else 0.2845**2  # Of a normal number between -0.5 and 0.5.
+    np.testing.assert_allclose(moments["mean"], [0, 0, 0, 4], atol=0.15)  # Twice labels 0 to 4, with variance 4 * 2.
+    np.testing.assert_allclose(moments["var"], [*[0.99 * spread] * 3, 0.99 * 8], rtol=0.05)
+    # The mean over batches, not that of a running average.
+    one, two = (sampling.standing(game, variables, jax.random.key(0), count, 5) for count in (1, 2))
+    second = sampling._moments(
+        game,
+        {**variables, "batch_stats": jax.tree.map(jnp.zeros_like, variables["batch_stats"])},
+        sampling.draw_latents(stream(jax.random.fold_in(jax.random.key(0), 1), "latent"), 100, 3),
+        jax.random.randint(stream(jax.random.fold_in(jax.random.key(0), 1), "label"), (100,), 0, 5),
+        jax.random.key(0),
+    )["BatchNorm_0"]["mean"]
+    mean = one["batch_stats"]["BatchNorm_0"]["mean"] / 2 + 10 * second / 2
+    np.testing.assert_allclose(two["batch_stats"]["BatchNorm_0"]["mean"], mean, rtol=1e-4, atol=1e-5)
 
 
 class Affine(nn.Module):

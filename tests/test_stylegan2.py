@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from jax import lax
 
 from jaxgan import losses, train_step
-from jaxgan.models import stylegan2
+from jaxgan.models import equalised, stylegan2
 from jaxgan.run import published
 from jaxgan.step import judging, keys, paths
 from jaxgan.support.errors import UserError
@@ -123,6 +124,50 @@ def test_the_discriminator_its_slope_and_r1_equal_pytorchs():
     scale = float(jnp.vdot(ours, theirs) / jnp.vdot(ours, ours))  # The recording may leave out the half or the mean.
     assert any(math.isclose(scale, factor, rel_tol=1e-3) for factor in (1, 2))
     close(scale * ours, theirs, 1e-3)
+
+
+def test_a_conditional_discriminator_maps_labels():
+    """As many parameters as the authors' at 256 px with 10 classes, and what they make of a label by hand."""
+    module = stylegan2.Discriminator(64, classes=10)
+    inputs = jnp.zeros((4, 256, 256, 3)), jnp.zeros(4, jnp.int32)
+    params = jax.eval_shape(module.init, jax.random.key(0), *inputs)["params"]
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 26_370_112
+
+    class Classify(nn.Module):
+        @nn.compact
+        def __call__(self, features, label):
+            return equalised.classify(features, label, 3, mapping_layers=2)
+
+    features, label = jax.random.normal(jax.random.key(1), (4, 6)), jnp.array([0, 2, 1, 2])
+    logits, variables = Classify().init_with_output(jax.random.key(0), features, label)
+    params = jax.tree.map(lambda x: np.asarray(x, np.float64), variables["params"])
+    x = params["embed"]["kernel"][label] / np.sqrt(3) + params["embed"]["bias"]
+    x = x / np.sqrt((x**2).mean(axis=1, keepdims=True))
+    for name in ("dense0", "dense1"):
+        x = x @ params[name]["kernel"] * 0.01 / np.sqrt(6) + 0.01 * params[name]["bias"]
+        x = np.sqrt(2) * np.where(x > 0, x, 0.2 * x)
+    projected = np.asarray(features) @ params["logit"]["kernel"] / np.sqrt(6) + params["logit"]["bias"]
+    np.testing.assert_allclose(logits, (projected * x).sum(axis=1) / np.sqrt(6), rtol=1e-4)
+
+
+def test_what_convolutions_make_is_clamped(monkeypatch):
+    """All of them, and nothing else: layers of features, skips, and what becomes pictures; after the activation."""
+    seen, clamped = [], equalised.clamped
+    np.testing.assert_array_equal(clamped(jnp.float32([-9, -1, 3, 9]), 2.0), [-2, -1, 2, 2])
+    monkeypatch.setattr(equalised, "clamped", lambda x, limit: seen.append((x.shape, limit)) or clamped(x, limit))
+
+    def made(module, *inputs):
+        seen.clear()
+        jax.eval_shape(module.init, jax.random.key(0), *inputs)
+        return sorted(seen)
+
+    sides = (4, 4, 8, 8, 8, 16, 16, 16)  # Two convolutions (the first size has one) and a picture each.
+    widths = (8, 3, 8, 8, 3, 4, 4, 3)
+    found = made(stylegan2.Generator(16, 3, 4, 8, clamp=2.0), jnp.zeros((4, 5)))
+    assert found == sorted(((4, side, side, width), 2.0) for side, width in zip(sides, widths, strict=True))
+    sides, widths = (16, 16, 8, 8, 8, 4, 4, 4), (4, 4, 8, 8, 8, 8, 8, 8)  # Of each block two and a skip.
+    found = made(stylegan2.Discriminator(4, 8, clamp=2.0), jnp.zeros((4, 16, 16, 3)))
+    assert found == sorted(((4, side, side, width), 2.0) for side, width in zip(sides, widths, strict=True))
 
 
 @pytest.mark.parametrize("up", [False, True])

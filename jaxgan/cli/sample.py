@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import tyro
 
@@ -28,17 +28,39 @@ class Sample:
     truncation: float | None = None
     """Less variety, more typical pictures: redraw latent components beyond +- this (try 1); of stylegan2 runs, draw
     styles towards their average by this factor (try 0.7)."""
+    truncation_cutoff: int | None = None
+    """Of stylegan2 runs: only so many of the styles, from the coarsest on."""
+    noise: Literal["same", "own", "none"] = "same"
+    """Of stylegan2 runs: the same noise in all pictures, each picture's own, or none."""
+    standing: int = 0
+    """Of runs with batch normalisation (biggan, dcgan): take its moments of so many fresh batches (16 in BigGAN's code)
+    rather than its running averages; 0 for these."""
     best: bool = False
     """From the best checkpoint (trained with --best) rather than from the newest."""
     out: Path | None = None
     """A .png or .jpg file for one sheet, or a folder for a file a picture; RUN/samples.png if not given."""
 
     def __call__(self) -> None:
-        from jaxgan.latent import sampling
+        import jax
+        import jax.numpy as jnp
+
+        from jaxgan.latent import mix, sampling
+        from jaxgan.step.keys import stream
         from jaxgan.support import images
 
         trained, latent, label, psi = _latents(self.run, self.count, self.seed, self.label, self.truncation, self.best)
-        pictures = sampling.pictures(trained.game, trained.state.ema, latent, label, psi)
+        variables, noise = trained.state.ema, None
+        if self.standing:
+            variables = self._standing(trained, variables)
+        if mix.has_styles(trained.game):
+            psi = self._by_layer(psi, cast(Any, trained.game.generator).layers)
+            if self.noise == "none":
+                variables = {**variables, "noise": jax.tree.map(jnp.zeros_like, variables["noise"])}
+            elif self.noise == "own":
+                noise = stream(jax.random.key(self.seed), "noise")
+        elif self.noise != "same" or self.truncation_cutoff is not None:
+            raise UserError(f"--noise, --truncation-cutoff: {self.run} has no styles; they are for stylegan2 runs")
+        pictures = sampling.pictures(trained.game, variables, latent, label, psi, noise)
         out = self.out or self.run / "samples.png"
         if out.suffix:
             images.check_suffix(out, images.PICTURES)
@@ -48,6 +70,31 @@ class Sample:
             for index, picture in enumerate(pictures):
                 images.save(out / f"{index:05}.png", picture)
         print(f"{self.count} samples of step {int(trained.state.step)}: {out}")
+
+    def _by_layer(self, psi: Any, layers: int) -> Any:
+        """The truncation of each style, where a cutoff is given."""
+        if self.truncation_cutoff is None:
+            return psi
+        check_range("truncation-cutoff", self.truncation_cutoff, 0, layers)
+        if psi is None:
+            raise UserError("--truncation-cutoff: says up to which style to truncate; give --truncation with it")
+        import numpy as np
+
+        return np.where(np.arange(layers) < self.truncation_cutoff, psi, 1).astype(np.float32)
+
+    def _standing(self, trained: "Trained", variables: Any) -> Any:
+        """The generator's variables with standing statistics."""
+        import jax
+
+        from jaxgan.latent import sampling
+        from jaxgan.step.keys import stream
+
+        check_range("standing", self.standing, 1)
+        key = stream(jax.random.key(self.seed), "standing")
+        try:
+            return sampling.standing(trained.game, variables, key, self.standing, trained.classes, self.truncation)
+        except ValueError as error:
+            raise UserError(f"--standing: {self.run}: {error}") from None
 
 
 @dataclasses.dataclass(frozen=True)

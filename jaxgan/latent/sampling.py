@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgan import train_step
-from jaxgan.models import stylegan2
+from jaxgan.models import layers, stylegan2
 from jaxgan.step.keys import each, normal, stream
 from jaxgan.support import images
 
@@ -40,7 +40,12 @@ def latents_at(key: jax.Array, index: jax.Array, size: int, truncation: float | 
 
 
 def outputs(
-    game: train_step.Game, variables: Any, latent: jax.Array, label: Any = None, psi: float | None = None
+    game: train_step.Game,
+    variables: Any,
+    latent: jax.Array,
+    label: Any = None,
+    psi: Any = None,
+    noise: jax.Array | None = None,
 ) -> np.ndarray:
     """Runs a generator, as a rule with `state.ema`, a batch at a time.
 
@@ -50,6 +55,8 @@ def outputs(
         latent: [N, latent_size].
         label: int32 [N] for a conditional generator.
         psi: of a generator with styles, draw them towards the average one (see `stylegan2.truncate`).
+        noise: of a generator with styles, PRNG key of noise that each picture has for itself, as in training; the same
+            noise in all if None.
 
     Returns:
         What it makes, float32 [N, ...].
@@ -59,28 +66,98 @@ def outputs(
     for begin in range(0, count, _BATCH):
         # The last batch is filled up with repeats, so that one shape is compiled.
         index = jnp.arange(begin, begin + min(_BATCH, count)) % count
-        part = generate(game, psi, variables, latent[index], None if label is None else label[index])
+        own = None if noise is None else jax.random.fold_in(noise, begin)
+        part = generate(game, psi, variables, latent[index], None if label is None else label[index], own)
         parts.append(np.asarray(part))
     return np.concatenate(parts)[:count]
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def generate(
-    game: train_step.Game, psi: float | jax.Array | None, variables: Any, latent: jax.Array, label: jax.Array | None
+    game: train_step.Game,
+    psi: float | jax.Array | None,
+    variables: Any,
+    latent: jax.Array,
+    label: jax.Array | None,
+    noise: jax.Array | None = None,
 ) -> jax.Array:
     """One batch of what `outputs` gives, on the devices that its arguments are on."""
-    if psi is None:
+    if psi is None and noise is None:
         return train_step.generate(game, variables, latent, label)
-    apply: Any = functools.partial(game.generator.apply, variables, train=False)  # pyright: ignore[reportCallIssue]
-    styles = apply(latent, label, method="mapping")
-    return apply(stylegan2.truncate(styles, variables["batch_stats"]["average_style"], psi), method="synthesis")
+    apply: Any = functools.partial(game.generator.apply, variables)  # pyright: ignore[reportCallIssue]
+    styles = apply(latent, label, train=False, method="mapping")
+    if psi is not None:
+        styles = stylegan2.truncate(styles, variables["batch_stats"]["average_style"], psi)
+    return apply(styles, train=noise is not None, rngs=noise, method="synthesis")
 
 
 def pictures(
-    game: train_step.Game, variables: Any, latent: jax.Array, label: Any = None, psi: float | None = None
+    game: train_step.Game,
+    variables: Any,
+    latent: jax.Array,
+    label: Any = None,
+    psi: Any = None,
+    noise: jax.Array | None = None,
 ) -> np.ndarray:
     """As `outputs`, as pictures: uint8 [N, H, W, C]."""
-    return images.to_uint8(outputs(game, variables, latent, label, psi))
+    return images.to_uint8(outputs(game, variables, latent, label, psi, noise))
+
+
+def standing(
+    game: train_step.Game,
+    variables: Any,
+    key: jax.Array,
+    batches: int,
+    classes: int = 0,
+    truncation: float | None = None,
+) -> Any:
+    """The generator's variables with the moments of fresh batches, for its batch normalisation (standing statistics).
+
+    Running averages are of generators of many steps, and of whole normal latents; these are of the very generator, and
+    of the latents that it is to be sampled with.
+
+    Args:
+        game: the rules.
+        variables: the generator's, as a rule `state.ema`.
+        key: PRNG key.
+        batches: how many, of 100 latents each, with labels drawn uniformly; 16 in the authors' code.
+        classes: number of classes; 0 if not conditional.
+        truncation: of the latents, see `draw_latents`.
+
+    Returns:
+        As `variables`.
+
+    Raises:
+        ValueError: it has no batch normalisation.
+
+    References:
+        Brock, Donahue and Simonyan, arXiv 1809.11096, appendix C.
+    """
+
+    def is_moment(path: Any) -> bool:
+        return path[-1].key in ("mean", "var")
+
+    stats: Any = variables.get("batch_stats", {})
+    if not any(is_moment(path) for path, _ in jax.tree_util.tree_leaves_with_path(stats)):
+        raise ValueError("the generator has no batch normalisation")
+    total: Any = jax.tree.map(jnp.zeros_like, stats)
+    empty = jax.tree_util.tree_map_with_path(lambda path, x: jnp.zeros_like(x) if is_moment(path) else x, stats)
+    for index in range(batches):
+        own = jax.random.fold_in(key, index)
+        latent = draw_latents(stream(own, "latent"), _BATCH, game.latent_size, truncation)
+        label = jax.random.randint(stream(own, "label"), (_BATCH,), 0, classes) if classes else None
+        found = _moments(game, {**variables, "batch_stats": empty}, latent, label, stream(own, "noise"))
+        total = jax.tree.map(jnp.add, total, found)
+    # Of its batch each call took a share of 1 - momentum, and the rest of what was there, 0.
+    share = batches * (1 - layers.MOMENTUM)
+    taken = jax.tree_util.tree_map_with_path(lambda path, x, was: x / share if is_moment(path) else was, total, stats)
+    return {**variables, "batch_stats": taken}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _moments(game: train_step.Game, variables: Any, latent: jax.Array, label: jax.Array | None, key: jax.Array) -> Any:
+    labels = () if label is None else (label,)
+    return game.generator.apply(variables, latent, *labels, rngs=key, mutable=["batch_stats"])[1]["batch_stats"]
 
 
 def landscape(game: train_step.Game, variables: Any, reach: float) -> np.ndarray:

@@ -18,7 +18,7 @@ import numpy as np
 import safetensors.numpy
 
 from jaxgan import config as cfg
-from jaxgan.models import layers, stylegan2
+from jaxgan.models import equalised, layers, stylegan2
 from jaxgan.models.dcgan import stages
 from jaxgan.run import build, checkpoint, directory
 from jaxgan.support.errors import UserError
@@ -27,8 +27,13 @@ from jaxgan.support.files import write_atomically
 Arrays = Mapping[str, np.ndarray]
 
 
-def adopt(file: Path, run: Path) -> directory.Trained:
+def adopt(file: Path, run: Path, clamp: float = 256.0) -> directory.Trained:
     """Makes a run, at step 0, of a StyleGAN2 generator that NVIDIA published (see `load`).
+
+    Args:
+        file: of its parameters and buffers.
+        run: the directory, which is made.
+        clamp: what it keeps its activations within, which the file does not tell; 0 for nothing.
 
     Raises:
         UserError: the file cannot be read, or there is a run already.
@@ -36,7 +41,7 @@ def adopt(file: Path, run: Path) -> directory.Trained:
     if directory.is_run(run):
         raise UserError(f"{run}: holds a run already; choose another --out, or delete it")
     generator, latent_size, variables = load(file)
-    sizes: Any = {"width": generator.width, "max_width": generator.max_width}
+    sizes: Any = {"width": generator.width, "max_width": generator.max_width, "clamp": clamp}
     rates: Any = {"learning_rate": 2.5e-3, "beta1": 0.0, "beta2": 0.99}
     config = cfg.Config(
         data="",
@@ -110,9 +115,12 @@ def convert(arrays: Arrays) -> tuple[stylegan2.Generator, int, dict[str, Any]]:
 
     Raises:
         KeyError: names what is missing.
-        UserError: sizes do not follow StyleGAN2's rule.
+        UserError: sizes or filters do not follow StyleGAN2's rule.
     """
     arrays = {name: np.asarray(value, np.float32) for name, value in arrays.items()}
+    for name, value in arrays.items():
+        if name.endswith("resample_filter") and not _is_ours(value):
+            raise UserError(f"{name} is another filter than [1, 3, 3, 1]")
     sides = sorted({int(found[1]) for name in arrays if (found := re.match(r"synthesis\.b(\d+)\.", name))}) or [4]
     depth = len({name for name in arrays if re.fullmatch(r"mapping\.fc\d+\.weight", name)})
     features = {side: len(arrays[f"synthesis.b{side}.conv1.weight"]) for side in sides}
@@ -133,7 +141,11 @@ def convert(arrays: Arrays) -> tuple[stylegan2.Generator, int, dict[str, Any]]:
         synthesis[f"picture{side}"] = _modulated(arrays, f"synthesis.b{side}.torgb")
     size, channels = sides[-1], len(synthesis[f"picture{sides[-1]}"]["bias"])
     width, limit = features[size], max(features.values())
-    if list(features.values()) != layers.widths(width, limit, stages(size)[1]):
+    try:
+        doublings = stages(size)[1]
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    if list(features.values()) != layers.widths(width, limit, doublings):
         raise UserError(f"features of {features} by size do not double at each halving up to a limit")
     generator = stylegan2.Generator(
         size, channels, width, limit, style_size, mapping_layers=max(depth, 1), classes=classes
@@ -145,6 +157,12 @@ def convert(arrays: Arrays) -> tuple[stylegan2.Generator, int, dict[str, Any]]:
     }
     _check_shapes(generator, latent_size, variables)
     return generator, latent_size, variables
+
+
+def _is_ours(taps: np.ndarray) -> bool:
+    """Whether a resampling filter, given for one axis or for both, is that of our networks."""
+    taps = taps if taps.ndim == 1 else taps.sum(axis=0)
+    return taps.shape == (4,) and np.allclose(taps, equalised.TAPS, atol=1e-6)
 
 
 def _check_shapes(generator: stylegan2.Generator, latent_size: int, variables: dict[str, Any]) -> None:
