@@ -90,7 +90,7 @@ def test_mistakes_are_one_line(run, tmp_path, capsys):
     lacking = {name: value for name, value in ARRAYS.items() if name != "mapping.w_avg"}
     for name, message in (
         ("missing.npz", "missing.npz: no such file"),
-        ("text.npz", "text.npz: cannot be read as safetensors or npz"),
+        ("text.npz", "text.npz: cannot be read as safetensors, npz or pth"),
         (write(tmp_path / "lacking.npz", **lacking).name, "lacking.npz: not a StyleGAN2 generator"),
     ):
         assert message in fails(["import", tmp_path / name, "--out", tmp_path / "none"], capsys)
