@@ -61,6 +61,8 @@ class _Discriminator(Adam):
     """Tell the discriminator how much so many examples differ (arXiv 1710.10196); 0 for none."""
     clip_weights: pydantic.NonNegativeFloat = 0.0
     """Keep every parameter within +- this, as the first Wasserstein GAN (arXiv 1701.07875); 0 for none."""
+    freeze: NonNegativeInt = 0
+    """With --from: so many of its layers do not learn, counted from the picture (FreezeD, arXiv 2002.10964)."""
 
 
 @_no_others
@@ -289,6 +291,10 @@ class Config:
     """The generator and how it learns."""
     discriminator: Annotated[Discriminator, Field(discriminator="kind")] = DCGANDiscriminator()
     """The discriminator and how it learns."""
+    start: Annotated[str, tyro.conf.arg(name="from", metavar="RUN|FILE")] = ""
+    """Begin with the networks of another run, or of a file that `jaxgan export` wrote or `jaxgan import` reads: to
+    fine-tune to other data, or to go on with other settings after a NaN. Layers of the same name and shape are taken,
+    and what is not is named; the optimisers are new. The run is as complete as any other, and never needs RUN again."""
     data: str = "mnist"
     """The data set: mnist, digits; stacked_mnist, three digits as the channels of a picture, 1000 modes; ring or grid,
     8 or 25 Gaussians in the plane; a folder of pictures, or a set made of one (`jaxgan data make`); an .npz file; or a
@@ -451,7 +457,8 @@ FREE = {"steps", "sample_every", "checkpoint_every", "keep_last", "keep_every", 
 FREE |= {"data", "data_dir", "stream"}  # Whether the data are the same, a run finds out by looking at them.
 """Fields that may change when a run goes on: they bear on how long and what is kept, not on any number of the run."""
 
-_MADE_OF = ("generator.", "discriminator.", "latent_size", "size", "conditional", "pack")
+_MADE_OF = ("generator.", "discriminator.", "latent_size", "size", "conditional", "pack", "start")
+_NOT_OF = (".learning_rate", ".freeze")
 
 SHIPPED = ("mnist", "stacked_mnist", "ring", "grid")
 """Data that ship with the package."""
@@ -550,6 +557,10 @@ def _agreeing(config: Config, where: str) -> Config:
         f"{' (and even, for path_length)' if config.path_length else ''}, {unit}": any(
             size % unit for size in (config.batch_size, *config.grow_batch_sizes)
         ),
+        "discriminator.freeze: holds what has been learned; give --from a run or a file": config.discriminator.freeze
+        and not config.start,
+        "grow: does not go with --from, whose networks have grown; give --grow without sizes": config.grow
+        and config.start,
         "patience: needs to know what is better; set best": config.patience and not config.best,
         f"best: {config.data} has no modes to count; take diversity/coverage": config.best.startswith("modes/")
         and config.data not in SHIPPED[1:],
@@ -609,7 +620,7 @@ def differences(old: Config, new: Config) -> list[str]:
     a, b = _flatten(dataclasses.asdict(old)), _flatten(dataclasses.asdict(new))
     changed = [name for name in a | b if a.get(name) != b.get(name) and name not in FREE]
     if not old.data:
-        changed = [name for name in changed if name.startswith(_MADE_OF) and not name.endswith(".learning_rate")]
+        changed = [name for name in changed if name.startswith(_MADE_OF) and not name.endswith(_NOT_OF)]
     return [f"{name} ({a.get(name)}, now {b.get(name)})" for name in changed]
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from jaxgan import cli
 from jaxgan.latent import sampling
 from jaxgan.models import stylegan2
-from jaxgan.run import directory, published
+from jaxgan.run import directory, published, start
 from jaxgan.support import images
 
 RECORDED = np.load(Path(__file__).with_name("data") / "stylegan2.npz")
@@ -105,7 +105,7 @@ def test_what_the_file_does_not_tell_is_asked(run, tmp_path):
         dataclasses.replace(config.generator, clamp=256.0),
         dataclasses.replace(config.discriminator, clamp=256.0),
     )
-    without = published.adopt(write(tmp_path / "G.npz", **ARRAYS), tmp_path / "without", clamp=0.0)
+    without, _ = start.adopt(write(tmp_path / "G.npz", **ARRAYS), tmp_path / "without", clamp=0.0)
     assert without.game.generator == GENERATOR
 
 
@@ -131,7 +131,7 @@ def test_mistakes_are_one_line(run, tmp_path, capsys):
     lacking = {name: value for name, value in ARRAYS.items() if name != "mapping.w_avg"}
     for name, message in (
         ("missing.npz", "missing.npz: no such file"),
-        ("text.npz", "text.npz: cannot be read as safetensors or npz"),
+        ("text.npz", "text.npz: cannot be read as safetensors, npz or pth"),
         (write(tmp_path / "lacking.npz", **lacking).name, "lacking.npz: not a StyleGAN2 generator"),
         (
             write(tmp_path / "small.npz", **four).name,

@@ -14,7 +14,7 @@ import record_style
 from safetensors.numpy import save_file
 
 from jaxgan.style import vgg, weights
-from jaxgan.support import download
+from jaxgan.support import download, torch_file
 from jaxgan.support.errors import UserError
 
 
@@ -142,6 +142,19 @@ def test_npz_safetensors_and_keras(arrays, tmp_path):
             kind = "W" if array.ndim == 4 else "b"
             file.create_dataset(f"{layer}/{layer}_{kind}_1:0", data=array)
     check(weights.load(tmp_path / "a.h5"), arrays, "caffe")
+
+
+@pytest.mark.usefixtures("torch_names")
+def test_dictionaries_in_a_dictionary_are_read_by_names_with_dots():
+    value = np.arange(6, dtype=np.float16).reshape(2, 3)
+    index, file = io.BytesIO(), io.BytesIO()
+    Pickler(index, ()).dump({"G_ema": {"mapping.weight": Tensor("0", value)}, "step": 7})
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("both/data.pkl", index.getvalue())
+        archive.writestr("both/data/0", value.tobytes())
+    found = torch_file.read(file.getvalue())
+    assert list(found) == ["G_ema.mapping.weight"]
+    np.testing.assert_array_equal(found["G_ema.mapping.weight"], value)
 
 
 def test_no_pickle_is_executed(tmp_path):

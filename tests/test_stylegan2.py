@@ -88,22 +88,7 @@ def test_path_lengths_and_their_gradient_equal_pytorchs(converted):
 
 def discriminator():
     """The recorded discriminator, its parameters by our names."""
-    arrays = recorded("D/")
-
-    def layer(name):
-        weight = arrays[f"{name}.weight"]
-        found = {"kernel": weight.T if weight.ndim == 2 else weight.transpose(2, 3, 1, 0)}
-        return found | ({"bias": arrays[f"{name}.bias"]} if f"{name}.bias" in arrays else {})
-
-    params = {"first": layer("b16.fromrgb"), "last": layer("b4.conv"), "logit": layer("b4.out")}
-    for side in (16, 8):
-        names = {f"conv{side}_0": "conv0", f"conv{side}_1": "conv1", f"skip{side}": "skip"}
-        params |= {ours: layer(f"b{side}.{theirs}") for ours, theirs in names.items()}
-    features = arrays["b4.fc.weight"]  # Of [C, 4, 4], where ours are [4, 4, C].
-    kernel = features.reshape(len(features), -1, 4, 4).transpose(2, 3, 1, 0).reshape(-1, len(features))
-    params["features"] = {"kernel": kernel, "bias": arrays["b4.fc.bias"]}
-    width = params["first"]["kernel"].shape[-1]
-    return stylegan2.Discriminator(width, len(params["last"]["bias"])), params
+    return published.convert_discriminator(recorded("D/"))
 
 
 def test_the_discriminator_its_slope_and_r1_equal_pytorchs():
@@ -322,8 +307,9 @@ def test_published_weights_are_read_from_files(tmp_path, converted):
     safetensors.numpy.save_file(arrays, tmp_path / "G.safetensors")
     np.savez(tmp_path / "G.npz", **arrays)
     for name in ("G.safetensors", "G.npz"):
-        generator, size, variables = published.load(tmp_path / name)
-        assert (generator, size) == converted[:2]
+        found = published.read(tmp_path / name)
+        generator, size, variables = found.generator, found.latent_size, found.ema
+        assert (generator, size, found.discriminator) == (*converted[:2], None)
         jax.tree.map(np.testing.assert_array_equal, variables, converted[2])
     # The variables are all that the module wants, and nothing else.
     wanted = jax.eval_shape(generator.init, jax.random.key(0), jnp.zeros((1, size)))
@@ -332,16 +318,16 @@ def test_published_weights_are_read_from_files(tmp_path, converted):
 
 def test_files_that_are_none_are_one_line(tmp_path):
     with pytest.raises(UserError, match=r"missing.npz: no such file"):
-        published.load(tmp_path / "missing.npz")
+        published.read(tmp_path / "missing.npz")
     (tmp_path / "cut.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{")
     with pytest.raises(UserError, match=r"cut.safetensors: cannot be read"):
-        published.load(tmp_path / "cut.safetensors")
+        published.read(tmp_path / "cut.safetensors")
     arrays = recorded("G/")
     cut = {**arrays, "synthesis.b8.conv0.weight": arrays["synthesis.b8.conv0.weight"][:, :1]}
     np.savez(tmp_path / "cut.npz", **cut)  # pyright: ignore[reportArgumentType]
     with pytest.raises(UserError, match=r"cut.npz: .*conv8_0/kernel has the shape \(3, 3, 1, 32\), not"):
-        published.load(tmp_path / "cut.npz")
+        published.read(tmp_path / "cut.npz")
     del arrays["synthesis.b8.conv0.affine.weight"]
     np.savez(tmp_path / "other.npz", **arrays)
     with pytest.raises(UserError, match=r"other.npz: .* it has no synthesis.b8.conv0.affine.weight"):
-        published.load(tmp_path / "other.npz")
+        published.read(tmp_path / "other.npz")

@@ -11,6 +11,7 @@ from typing import Any
 from jaxgan.cli.data import Make
 from jaxgan.cli.data import Show as ShowSet
 from jaxgan.cli.evaluate import Evaluate, Modes
+from jaxgan.cli.export import Export
 from jaxgan.cli.latent import Directions, Mix, Project
 from jaxgan.cli.options import parse
 from jaxgan.cli.published import Import
@@ -76,6 +77,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "show": Show,
     "configs": Configs,
     "import": Import,
+    "export": Export,
     "data make": Make,
     "data show": ShowSet,
     "style": Style,

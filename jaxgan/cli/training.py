@@ -137,6 +137,8 @@ def _target(command: str, arguments: list[str]) -> tuple[str, cfg.Config, Path |
 
 def _placed(config: cfg.Config) -> cfg.Config:
     """The config with the whole path of its data, where they are files: a run goes on wherever it is called from."""
+    if config.start:
+        config = dataclasses.replace(config, start=str(files.expanded(config.start).absolute()))
     path = files.expanded(config.data)
     if not config.data or config.data in cfg.SHIPPED or not (files.is_file(path) or files.is_dir(path)):
         return config

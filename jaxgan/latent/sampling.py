@@ -1,6 +1,7 @@
 """Pictures from a trained generator: samples, and walks between latents."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -39,6 +40,15 @@ def latents_at(key: jax.Array, index: jax.Array, size: int, truncation: float | 
     return jax.vmap(lambda k: jax.random.truncated_normal(k, -truncation, truncation, (size,)))(keys)
 
 
+def latents_of(seeds: Sequence[int], size: int, truncation: float | None = None) -> jax.Array:
+    """A latent for each of several seeds, [N, size]: the first that `draw_latents` draws of that seed."""
+
+    def first(seed: jax.Array) -> jax.Array:
+        return latents_at(jax.random.key(seed), jnp.arange(1), size, truncation)[0]
+
+    return jax.vmap(first)(jnp.asarray(seeds, jnp.uint32))
+
+
 def outputs(
     game: train_step.Game,
     variables: Any,
@@ -46,6 +56,7 @@ def outputs(
     label: Any = None,
     psi: Any = None,
     noise: jax.Array | None = None,
+    batch: int | None = None,
 ) -> np.ndarray:
     """Runs a generator, as a rule with `state.ema`, a batch at a time.
 
@@ -57,15 +68,18 @@ def outputs(
         psi: of a generator with styles, draw them towards the average one (see `stylegan2.truncate`).
         noise: of a generator with styles, PRNG key of noise that each picture has for itself, as in training; the same
             noise in all if None.
+        batch: how many at a time, however few there are: one program for any number of them, so that none depends, by a
+            last digit, on how many are asked for. None: as many as there are, at most 100.
 
     Returns:
         What it makes, float32 [N, ...].
     """
     count = len(latent)
+    batch = batch or min(_BATCH, count)
     parts = []
-    for begin in range(0, count, _BATCH):
+    for begin in range(0, count, batch):
         # The last batch is filled up with repeats, so that one shape is compiled.
-        index = jnp.arange(begin, begin + min(_BATCH, count)) % count
+        index = jnp.arange(begin, begin + batch) % count
         own = None if noise is None else jax.random.fold_in(noise, begin)
         part = generate(game, psi, variables, latent[index], None if label is None else label[index], own)
         parts.append(np.asarray(part))
@@ -98,9 +112,10 @@ def pictures(
     label: Any = None,
     psi: Any = None,
     noise: jax.Array | None = None,
+    batch: int | None = None,
 ) -> np.ndarray:
     """As `outputs`, as pictures: uint8 [N, H, W, C]."""
-    return images.to_uint8(outputs(game, variables, latent, label, psi, noise))
+    return images.to_uint8(outputs(game, variables, latent, label, psi, noise, batch))
 
 
 def standing(
@@ -191,18 +206,20 @@ def fixed_sheet(game: train_step.Game, variables: Any, classes: int, key: jax.Ar
 
 
 def walk(latent: jax.Array, frames: int) -> jax.Array:
-    """A closed walk through latents on great circles.
+    """A closed walk: through latents on great circles, through styles on straight lines.
 
     Args:
-        latent: [N, size], the places to visit, in order and back to the first.
+        latent: [N, size], or styles [N, L, W]: the places to visit, in order and back to the first.
         frames: pictures from each place to the next.
 
     Returns:
-        [N * frames, size].
+        [N * frames, ...].
     """
     share = jnp.arange(frames, dtype=latent.dtype) / frames
     ends = jnp.roll(latent, -1, axis=0)
-    return jax.vmap(lambda a, b: jax.vmap(lambda t: slerp(a, b, t))(share))(latent, ends).reshape(-1, latent.shape[-1])
+    between = slerp if latent.ndim == 2 else (lambda a, b, t: (1 - t) * a + t * b)
+    visited = jax.vmap(lambda a, b: jax.vmap(lambda t: between(a, b, t))(share))(latent, ends)
+    return visited.reshape(-1, *latent.shape[1:])
 
 
 def slerp(start: jax.Array, end: jax.Array, share: jax.Array) -> jax.Array:

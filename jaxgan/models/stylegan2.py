@@ -69,7 +69,7 @@ class Generator(nn.Module):
         """The styles of latents: float32 [N, layers, W], coarse to fine, alike for all layers unless mixed."""
         style = self.mapper(latent, label)
         count = self.layers
-        styles = jnp.broadcast_to(style[:, None], (len(style), count, self.style_size))
+        styles = jnp.broadcast_to(style[:, None], (style.shape[0], count, self.style_size))
         if not train:
             return styles
         if not self.is_initializing():
@@ -146,7 +146,7 @@ class _Synthesis(nn.Module):
         picture, place = jnp.zeros(()), 0
         features = layers.widths(self.width, self.max_width, doublings)
         const = self.param("const", nn.initializers.normal(1.0), (base, base, features[0]), jnp.float32)
-        x = jnp.broadcast_to(const, (len(styles), *const.shape)).astype(self.dtype)
+        x = jnp.broadcast_to(const, (styles.shape[0], *const.shape)).astype(self.dtype)
         for index, width in enumerate(features):
             side = base * 2**index
             if index:

@@ -16,7 +16,7 @@ from jaxgan import config as cfg
 from jaxgan import losses
 from jaxgan.data import ArraySource, Source, StackedMNIST, StreamSource, VariedSource, load_mnist, mixture
 from jaxgan.evaluate import modes
-from jaxgan.models import biggan, dcgan, mlp, msg, progressive, r3gan, stylegan2
+from jaxgan.models import biggan, dcgan, freezing, mlp, msg, progressive, r3gan, stylegan2
 from jaxgan.run import parallel
 from jaxgan.run.experiment import Experiment, Stage
 from jaxgan.step import augment
@@ -221,9 +221,12 @@ def game(
     same = {field.name for field in dataclasses.fields(Game)} & {field.name for field in dataclasses.fields(config)}
     same -= {"generator", "discriminator", "loss", "augment"}
     fake_classes = classes if config.fake_labels == "uniform" else 0
+    discriminator: Any = _network(_MODULES[config.discriminator.kind].Discriminator, config.discriminator, known)
+    if config.discriminator.freeze:
+        discriminator = freezing.Frozen(discriminator, config.discriminator.freeze)
     return Game(
         _network(_MODULES[config.generator.kind].Generator, config.generator, known),
-        _network(_MODULES[config.discriminator.kind].Discriminator, config.discriminator, known),
+        discriminator,
         _adam(config.generator),
         _adam(config.discriminator),
         view=_view(config, side),

@@ -2,6 +2,7 @@
 
 config.json         the resolved config, enough to rebuild it
 data.json           what the data were: their shape, classes and hash
+origin.json         of a run that began with others' networks: whose, at which step, and their hash
 checkpoints/        states, a folder each named by its step
 metrics.jsonl       a line of metrics every few steps
 tensorboard/        the same for TensorBoard

@@ -110,6 +110,8 @@ def sweep(config: cfg.Config, seeds: int, vary: Mapping[str, Sequence[Any]], out
     ]
     if any(member.config.grow for member in everyone):
         raise UserError("grow: a sweep trains runs of one size together; train those that grow one by one")
+    if any(member.config.start for member in everyone):
+        raise UserError("--from: a sweep begins with new networks; train runs that begin with others' one by one")
     groups: dict[str, list[Member]] = {}
     for member in everyone:
         groups.setdefault(signature(member.config), []).append(member)

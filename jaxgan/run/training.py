@@ -23,7 +23,7 @@ from jaxgan import train_step
 from jaxgan.data import Source
 from jaxgan.data.source import fetched, item_bytes
 from jaxgan.models import conv
-from jaxgan.run import build, checkpoint, directory, growth, metrics, parallel
+from jaxgan.run import build, checkpoint, directory, growth, metrics, parallel, start
 from jaxgan.run.experiment import Experiment, Stage
 from jaxgan.run.recording import Recorder
 from jaxgan.support.console import open_console
@@ -77,10 +77,19 @@ def train(
             )
         program = Alone(experiment, source, placement)
         restored = restore(run, experiment, placement, console)
-        state = restored.state if restored else experiment.initial_state(experiment.stages[0], placement)
+        begins = bool(experiment.config.start) and restored is None
+        if restored:
+            state = restored.state
+        elif begins:
+            state, said = start.begin(run, experiment, placement)
+            console.print(f"{run}: {said}", soft_wrap=True)
+        else:
+            state = experiment.initial_state(experiment.stages[0], placement)
         if first:
             directory.write_config(run, experiment.config)
         with opened(run, experiment, source, int(state.step), restored and restored.record) as member:
+            if begins:  # From now on it needs only itself.
+                member.saver.save(state)
             if int(state.step) >= experiment.steps and not member.early:
                 console.print(f"{run} is at step {state.step}: finished. Raise --steps to go on.", soft_wrap=True)
             state = advance([member], program, state, console, stop, _raise, profile)
@@ -425,7 +434,10 @@ def _show(members: Sequence[Trainee], progress: TrainingProgress, step: int, col
 
 def _raise(member: Trainee) -> None:
     kept = checkpoint.steps(member.run)
-    where = f"The last good checkpoint is step {kept[-1]}." if kept else "No checkpoint was made yet."
+    again = shlex.join(["jaxgan", "train", str(member.run), "--from", str(member.run), "--out", f"{member.run}_2"])
+    where = "No checkpoint was made yet."
+    if kept:
+        where = f"The last good checkpoint is step {kept[-1]}; what you try begins there with: {again}"
     raise NonFiniteError(f"{member.run}: {member.failed} {where}") from None
 
 
