@@ -25,9 +25,8 @@ def pictures() -> np.ndarray:
 @pytest.fixture(scope="module")
 def run(pictures: np.ndarray) -> jaxgan.Run:
     looks: list[Any] = []
-    made = jaxgan.train(
-        "mnist_dcgan", pictures, steps=4, sample_every=2, log_every=1, on_look=looks.append, quiet=True, **SMALL
-    )
+    fields = SMALL | {"steps": 4, "sample_every": 2, "log_every": 1}
+    made = jaxgan.train("mnist_dcgan", pictures, on_look=looks.append, quiet=True, **fields)
     assert [look.step for look in looks] == [2, 4]
     assert all({"diversity/coverage"} <= look.metrics.keys() and look.sheet.dtype == np.uint8 for look in looks)
     return made
@@ -102,8 +101,9 @@ def test_labels_make_it_conditional(pictures: np.ndarray):
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(arguments: dict[str, Any], message: str):
+    train: Any = jaxgan.train
     with pytest.raises(UserError, match=message) as caught:
-        jaxgan.train(**({"quiet": True} | SMALL | arguments))
+        train(quiet=True, **SMALL | arguments)
     assert "\n" not in str(caught.value)
 
 
