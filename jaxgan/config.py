@@ -463,6 +463,9 @@ _NOT_OF = (".learning_rate", ".freeze")
 SHIPPED = ("mnist", "stacked_mnist", "ring", "grid")
 """Data that ship with the package."""
 
+IN_MEMORY = "arrays"
+"""What `data` is of a run that was given its data by a program (`jaxgan.train`)."""
+
 BEFORE: dict[str, Any] = {"quick_steps": None, "penalty_at": "shown", "discriminator.mapping_layers": 0}
 """Fields whose defaults are not what runs did before there were such fields, by their paths: and what those did."""
 

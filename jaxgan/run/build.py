@@ -65,6 +65,8 @@ def _own(config: cfg.Config, batch_size: int, part: tuple[int, int]) -> Source:
     """One's own pictures: on the device or streaming, varied or not."""
     from jaxgan.data import own  # Imports much that runs on shipped data do without.
 
+    if config.data == cfg.IN_MEMORY:
+        raise UserError("data: this run was made of arrays; give them again: jaxgan.train(RUN, source=ARRAYS)")
     if not config.data:
         raise UserError("data: say which pictures: --data FOLDER (or a set, an .npz file, tfds:NAME)")
     if config.size or own.is_folder(config.data):  # Before pictures are converted for nothing.
@@ -93,10 +95,10 @@ def _own(config: cfg.Config, batch_size: int, part: tuple[int, int]) -> Source:
             pictures.identity,
             pictures.classes,
         )
-    return _varied(config, source)
+    return varied(config, source)
 
 
-def _varied(config: cfg.Config, source: ArraySource | StreamSource) -> Source:
+def varied(config: cfg.Config, source: ArraySource | StreamSource) -> Source:
     """The source, its real pictures varied where the config says so."""
     if not config.vary_real:
         return source
@@ -111,7 +113,7 @@ def stand_in(config: cfg.Config) -> Source:
     size = config.size or 64
     side = size * 9 // 8 if "crop" in config.vary_real else size
     pictures = _Black((side, side, 3), 1000 if config.conditional else 0)
-    return _varied(config, StreamSource(pictures, config.batch_size * config.discriminator_updates, config.seed))
+    return varied(config, StreamSource(pictures, config.batch_size * config.discriminator_updates, config.seed))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +163,7 @@ def experiment(config: cfg.Config, shape: tuple[int, ...], classes: int, axis: s
         axis: the mapped axis over which batches are split (see `Game.axis`).
     """
 
-    def varied(values: Mapping[str, Any]) -> Game:
+    def game_of(values: Mapping[str, Any]) -> Game:
         changed = functools.reduce(lambda changed, item: cfg.replaced_unchecked(changed, *item), values.items(), config)
         return game(changed, shape, classes, axis)
 
@@ -184,7 +186,7 @@ def experiment(config: cfg.Config, shape: tuple[int, ...], classes: int, axis: s
         classes=classes,
         change=_change(config),
         judge=_JUDGES.get(config.data),
-        varied=varied,
+        varied=game_of,
         **{name: getattr(config, name) for name in same},
     )
 

@@ -1,5 +1,6 @@
 """Plots of a run."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,19 +11,31 @@ from matplotlib.figure import Figure
 from jaxgan.run.history import History
 
 
+class Drawn(Figure):
+    """A figure that a notebook shows, whether pyplot is there or not."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=100)
+        return buffer.getvalue()
+
+
 def plot_losses(run: Path, history: History) -> Path | None:
-    """Draws a run's losses.png: losses and penalties, D(real) and D(fake), raw and smoothed; of a long run as bands.
-
-    Args:
-        run: its directory.
-        history: of its lines.
-
-    Returns:
-        The picture's path, or None where there are no metrics yet.
-    """
+    """Draws a run's losses.png, and returns its path; None where there are no metrics yet."""
     if not history.lines:
         return None
-    figure = Figure(figsize=(9, 6), layout="constrained")
+    path = run / "losses.png"
+    losses(history).savefig(path, dpi=120)
+    return path
+
+
+def losses(history: History) -> Drawn:
+    """Draws losses and penalties, D(real) and D(fake), raw and smoothed; of a long run as bands.
+
+    Args:
+        history: of a run's lines, one at least.
+    """
+    figure = Drawn(figsize=(9, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     _draw(above, history, {"discriminator/loss": "discriminator", "generator/loss": "generator"})
     for player, colour in (("discriminator", "tab:blue"), ("generator", "tab:orange")):
@@ -38,9 +51,7 @@ def plot_losses(run: Path, history: History) -> Path | None:
     below.set_ylabel("probability of being real")
     below.set_xlabel("step")
     _shade(above, history.states())
-    path = run / "losses.png"
-    figure.savefig(path, dpi=120)
-    return path
+    return figure
 
 
 def points(

@@ -1,5 +1,6 @@
 """What a run leaves behind while it trains: lines of metrics, pictures, a diagnosis."""
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,25 @@ from jaxgan.support import images
 
 _COMPARED = 256  # Samples, and real examples, whose variety is compared at every look.
 _FRAMES = 60  # Of samples.gif, at the most.
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """A look at samples while a run trains.
+
+    Attributes:
+        run: the run's directory.
+        step: the steps done.
+        metrics: what was measured of the samples, and the last line of losses, by names.
+        sheet: samples of latents that stay the same, uint8 [height, width, C]; of points a plot.
+        diagnosis: how the game stands, in words.
+    """
+
+    run: Path
+    step: int
+    metrics: dict[str, float]
+    sheet: np.ndarray
+    diagnosis: str
 
 
 class Recorder:
@@ -60,6 +80,7 @@ class Recorder:
         self._mark: dict[str, Any] | None = None  # That of before a look which is made only at the end of a run.
         self._source = source.replace(part=0, parts=1)  # All processes' examples, whichever this one is fed with.
         self._reference: np.ndarray | None = None
+        self._last: dict[str, float] = {}
         self.nearest: neighbours.Nearest | None = None
 
     def write(self, step: int, collected: dict[str, np.ndarray]) -> None:
@@ -83,8 +104,9 @@ class Recorder:
                 line |= {name: self._taken[name] for name in lazy if name in self._taken}
                 self._writer.write(now, line)
                 self.history.add({"step": now, **line})
+                self._last = line
 
-    def look(self, game: train_step.Game, step: int, ema: Any, discriminator: Any) -> None:
+    def look(self, game: train_step.Game, step: int, ema: Any, discriminator: Any) -> Look:
         """Draws and judges samples: a sheet, a line of measures, a diagnosis.
 
         A look that is made only because the step is the run's last is none of those of a longer run.
@@ -94,6 +116,9 @@ class Recorder:
             step: the steps done.
             ema: variables of the averaged generator.
             discriminator: variables of the discriminator.
+
+        Returns:
+            What was seen.
         """
         plan = self._plan
         if step % plan.sample_every:
@@ -130,6 +155,7 @@ class Recorder:
         self._writer.write_image(step, "samples", sheet)
         self._writer.flush()
         self._compare(step, line.get(plan.best))
+        return Look(self._run, step, self._last | line, sheet, str(self.diagnosis))
 
     def _compare(self, step: int, score: float | None) -> None:
         """Compares a look with the best one that is kept."""

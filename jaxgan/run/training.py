@@ -25,7 +25,7 @@ from jaxgan.data.source import fetched, item_bytes
 from jaxgan.models import conv
 from jaxgan.run import build, checkpoint, directory, growth, metrics, parallel, start
 from jaxgan.run.experiment import Experiment, Stage
-from jaxgan.run.recording import Recorder
+from jaxgan.run.recording import Look, Recorder
 from jaxgan.support.console import open_console
 from jaxgan.support.errors import NonFiniteError
 from jaxgan.support.files import in_one_line
@@ -43,6 +43,8 @@ def train(
     quiet: bool = False,
     placement: parallel.Placement | None = None,
     profile: tuple[int, int] | None = None,
+    source: Source | None = None,
+    on_look: Callable[[Look], None] | None = None,
 ) -> bool:
     """Trains a run from where it stands (its newest checkpoint, or the beginning) to the end.
 
@@ -55,6 +57,8 @@ def train(
         quiet: show nothing but the closing line.
         placement: on which devices, and how; all of them by `jit` if None.
         profile: (first, last): write a profiler's trace of these steps to the run's directory.
+        source: the data, where they are not what the config names.
+        on_look: called at every look at samples, in the first process.
 
     Returns:
         Whether it is at its end; False where a signal stopped it before.
@@ -69,7 +73,7 @@ def train(
     console = open_console(quiet or not first)
     lock = directory.lock(run) if first else contextlib.nullcontext()
     with lock, catch_stop() as stop, parallel.lost_processes():
-        experiment, source = prepared(run, config, placement)
+        experiment, source = prepared(run, config, placement, source)
         if 0 < source.count < FEW:
             console.print(
                 f"note: only {source.count} pictures: the generator may learn them by heart; look at neighbours.png",
@@ -88,6 +92,7 @@ def train(
         if first:
             directory.write_config(run, experiment.config)
         with opened(run, experiment, source, int(state.step), restored and restored.record) as member:
+            member.on_look = on_look
             if begins:  # From now on it needs only itself.
                 member.saver.save(state)
             if int(state.step) >= experiment.steps and not member.early:
@@ -140,6 +145,7 @@ class Trainee:
         together: names of all members of the program, where it is not alone in it.
         early: whether so many looks in a row were no better than the best that there is no use in going on.
         failed: why it cannot go on.
+        on_look: told of every look.
     """
 
     run: Path
@@ -150,6 +156,7 @@ class Trainee:
     together: tuple[str, ...]
     early: bool = False
     failed: NonFiniteError | None = None
+    on_look: Callable[[Look], None] | None = None
 
     @property
     def over(self) -> bool:
@@ -179,7 +186,9 @@ class Trainee:
         if step % plan.sample_every == 0 or step == plan.steps:
             variables = shown()
             if self.recorder:
-                self.recorder.look(plan.stage_of(step).game, step, *variables)
+                look = self.recorder.look(plan.stage_of(step).game, step, *variables)
+                if self.on_look:
+                    self.on_look(look)
             if self.best:
                 improved = self.recorder is not None and self.recorder.improved
                 if parallel.largest(np.array([improved], np.float32))[0]:
