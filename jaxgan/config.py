@@ -13,6 +13,7 @@ import json
 import math
 import runpy
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +26,8 @@ from jaxgan.support.errors import UserError
 
 SEEDS = 2**32
 """How many seeds there are; JAX would wrap larger ones, so that two seeds gave one run."""
+FEATURES = "vgg16:relu5_3"
+"""What measures of samples are taken in unless somebody says otherwise."""
 Rate = Annotated[float, Field(ge=0, lt=1)]
 _no_others = pydantic.with_config(pydantic.ConfigDict(extra="forbid"))
 
@@ -443,22 +446,35 @@ class Config:
     """Steps between pictures of samples."""
     checkpoint_every: PositiveInt = 500
     """Steps between checkpoints."""
-    best: Literal["", "diversity/coverage", "modes/high_quality", "modes/kl"] = ""
-    """Keep the checkpoint, among those of steps with samples, at which this was best; `jaxgan sample RUN --best`."""
+    evaluate_every: NonNegativeInt = 0
+    """Steps between measurements of samples against the data, as `jaxgan evaluate RUN` makes them; 0 for none."""
+    evaluate_count: Annotated[int, Field(ge=2)] = 1000
+    """Samples, and as many real pictures (half of them at the most), that these are made of."""
+    evaluate_features: str = FEATURES
+    """What their distances are taken in; see `jaxgan evaluate --help`."""
+    evaluate_weights: str | None = None
+    """File or URL of the weights of these features; vgg16 needs none."""
+    best: Literal["", "diversity/coverage", "modes/high_quality", "modes/kl", "frechet", "sliced_wasserstein"] = ""
+    """Keep the checkpoint, among those of steps with samples, or for the last two with measurements, at which this was
+    best; `jaxgan sample RUN --best`."""
     patience: NonNegativeInt = 0
-    """Stop when so many looks in a row were no better than the best; 0 for never."""
+    """Stop when so many looks, or measurements, in a row were no better than the best; 0 for never."""
     keep_last: PositiveInt = 2
     """Checkpoints to keep, counted from the newest."""
     keep_every: PositiveInt | None = None
     """Also keep for good each checkpoint whose step is a multiple of this."""
 
 
-FREE = {"steps", "sample_every", "checkpoint_every", "keep_last", "keep_every", "best", "patience"}
+FREE = {"steps", "sample_every", "checkpoint_every", "evaluate_every", "keep_last", "keep_every", "best", "patience"}
+FREE |= {"evaluate_weights"}  # The same file may be elsewhere.
 FREE |= {"data", "data_dir", "stream"}  # Whether the data are the same, a run finds out by looking at them.
 """Fields that may change when a run goes on: they bear on how long and what is kept, not on any number of the run."""
 
 _MADE_OF = ("generator.", "discriminator.", "latent_size", "size", "conditional", "pack", "start")
 _NOT_OF = (".learning_rate", ".freeze")
+
+MEASURED = ("frechet", "sliced_wasserstein")
+"""Of `Config.best`, what comes of measurements."""
 
 SHIPPED = ("mnist", "stacked_mnist", "ring", "grid")
 """Data that ship with the package."""
@@ -565,6 +581,10 @@ def _agreeing(config: Config, where: str) -> Config:
         "grow: does not go with --from, whose networks have grown; give --grow without sizes": config.grow
         and config.start,
         "patience: needs to know what is better; set best": config.patience and not config.best,
+        f"best: {config.best} needs measurements; set evaluate_every": config.best in MEASURED
+        and not config.evaluate_every,
+        f"evaluate_every: {config.data} has no pictures to measure samples against; see best": config.evaluate_every
+        and config.data in SHIPPED[1:],
         f"best: {config.data} has no modes to count; take diversity/coverage": config.best.startswith("modes/")
         and config.data not in SHIPPED[1:],
         "ada_target: names no augmentation to adapt; set augment": config.ada_target is not None and not config.augment,
@@ -622,6 +642,8 @@ def differences(old: Config, new: Config) -> list[str]:
     """
     a, b = _flatten(dataclasses.asdict(old)), _flatten(dataclasses.asdict(new))
     changed = [name for name in a | b if a.get(name) != b.get(name) and name not in FREE]
+    if not old.evaluate_every:  # Nothing was measured in other features.
+        changed = [name for name in changed if not name.startswith("evaluate_")]
     if not old.data:
         changed = [name for name in changed if name.startswith(_MADE_OF) and not name.endswith(_NOT_OF)]
     return [f"{name} ({a.get(name)}, now {b.get(name)})" for name in changed]
@@ -639,6 +661,13 @@ def _with(config: Config, values: dict[str, Any]) -> Config:
     for name in values.keys() & flat.keys():
         config = replaced_unchecked(config, name, values[name])
     return config
+
+
+def differing(configs: Sequence[Config]) -> dict[str, list[Any]]:
+    """The fields in which configs differ, by their paths, with each one's value; None where it has none."""
+    flat = [_flatten(dataclasses.asdict(config)) for config in configs]
+    values = {name: [own.get(name) for own in flat] for name in dict.fromkeys(itertools.chain(*flat))}
+    return {name: found for name, found in values.items() if any(value != found[0] for value in found)}
 
 
 def value(config: Config, name: str) -> Any:

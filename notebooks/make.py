@@ -1,7 +1,7 @@
-"""Makes the notebooks of their sources, and executes them: python notebooks/make.py [NAME ...]
+"""Makes the notebooks of their sources, and executes them: python notebooks/make.py [NAME ...].
 
-The sources are NN_name.py, cells in the percent format; NN_name.ipynb has the same cells with their outputs, and is what
-the site shows. `jaxgan[dev]` has what this needs.
+The sources are NN_name.py, cells in the percent format; NN_name.ipynb has the same cells with their outputs, and is
+what the site shows. `jaxgan[dev]` has what this needs.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The command line: `jaxgan train|sweep|sample|interpolate|mix|project|directions|evaluate|modes|show|...`.
+"""The command line: `jaxgan train|sweep|sample|interpolate|mix|project|directions|evaluate|compare|modes|show|...`.
 
 JAX takes a second to import; what needs it imports it, and --help stays quick.
 """
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from jaxgan.cli.compare import Compare
 from jaxgan.cli.data import Make
 from jaxgan.cli.data import Show as ShowSet
 from jaxgan.cli.evaluate import Evaluate, Modes
@@ -73,6 +74,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "project": Project,
     "directions": Directions,
     "evaluate": Evaluate,
+    "compare": Compare,
     "modes": Modes,
     "show": Show,
     "configs": Configs,

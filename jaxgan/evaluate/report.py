@@ -36,6 +36,9 @@ NAMES = (
 ON_REQUEST = ("path_length_z", "path_length_w")
 """Measures that need pictures made for them alone."""
 
+WATCHED = ("frechet", "precision", "recall", "density", "coverage", "sliced_wasserstein")
+"""Measures that are taken while a run trains."""
+
 COUNT, PUBLISHED_COUNT = 5000, 50_000
 _PAIRS = 500  # Of pictures, for LPIPS diversity.
 _SPLIT = 5000  # Samples of a part of ADM's Inception score.
@@ -213,6 +216,44 @@ def judge_run(run: Path, trained: Trained, features: Features, options: Options)
     samples = origins.samples(str(run), trained, options.seed)
     real = origins.of_source(f"the data of {run}", origins.data(run, trained))
     return judge(samples, real, features, options)
+
+
+class Watch:
+    """Measures samples again and again, `WATCHED`, against real pictures that are looked at once.
+
+    The figures are those of `judge` with the same options.
+    """
+
+    def __init__(self, real: Origin, features: Features, options: Options) -> None:
+        """Begins; nothing is looked at yet.
+
+        Args:
+            real: real pictures.
+            features: what measures are taken in.
+            options: how many, and which.
+
+        Raises:
+            UserError: there are too few real pictures.
+        """
+        _, self._numbers, _ = _numbers(dataclasses.replace(real, count=None), real, options)
+        self._real, self._features, self._options = real, features, options
+        self._seen: tuple[_Looker, _Seen, measures.Statistics] | None = None
+
+    def measure(self, samples: Origin) -> dict[str, float]:
+        """Measures samples of the real pictures' size."""
+        assert self._numbers is not None
+        if self._seen is None:
+            wanted = _wanted(samples, self._real, self._features, self._options, None) & frozenset(WATCHED)
+            looker = _Looker(self._features, self._options, wanted, lambda done, text: None)
+            near = looker.look(self._real, self._numbers)
+            self._seen = looker, near, measures.statistics(near.features)
+        looker, near, statistics = self._seen
+        fake = looker.look(samples, chosen(samples, len(self._numbers), self._options.seed))
+        found = {"frechet": measures.frechet(fake.features, statistics, groups=0)}
+        found |= measures.neighbourhoods(fake.features, near.features)
+        if fake.patches is not None and near.patches is not None:
+            found["sliced_wasserstein"] = sliced.distance(fake.patches, near.patches)
+        return {name: found[name].value for name in WATCHED if name in found}
 
 
 def total(a: Origin, b: Origin | Reference, options: Options) -> int:

@@ -179,6 +179,7 @@ def experiment(config: cfg.Config, shape: tuple[int, ...], classes: int, axis: s
     same = {field.name for field in dataclasses.fields(Experiment)} & {
         field.name for field in dataclasses.fields(cfg.Config)
     }
+    same -= {"best"}
     return Experiment(
         config=config,
         stages=stages,
@@ -186,6 +187,7 @@ def experiment(config: cfg.Config, shape: tuple[int, ...], classes: int, axis: s
         classes=classes,
         change=_change(config),
         judge=_JUDGES.get(config.data),
+        best=f"evaluate/{config.best}" if config.best in cfg.MEASURED else config.best,
         varied=game_of,
         **{name: getattr(config, name) for name in same},
     )

@@ -5,9 +5,11 @@ data.json           what the data were: their shape, classes and hash
 origin.json         of a run that began with others' networks: whose, at which step, and their hash
 checkpoints/        states, a folder each named by its step
 metrics.jsonl       a line of metrics every few steps
+times.jsonl         how many seconds it took to get to which step
 tensorboard/        the same for TensorBoard
 samples/            pictures of the same latents over time, named by step; samples.gif when it has ended
 neighbours.png      when it has ended, samples beside the real pictures nearest to them
+measures.png        measures against the data, where the config says how often
 losses.png          both losses and the discriminator's opinions, spans that are not healthy shaded
 best/               the best checkpoint, where the config says by what
 """

@@ -94,7 +94,8 @@ class Run:
             temporary: whether the directory goes with this object.
         """
         self.path = files.expanded(path)
-        self._source, self._trained = source, None
+        self._source: Any = source
+        self._trained: directory.Trained | None = None
         self._pid = os.getpid() if temporary else None
 
     def __del__(self) -> None:

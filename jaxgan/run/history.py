@@ -27,11 +27,13 @@ LOOKED = (
     "diversity/features",
     "diversity/pixels",
 )
-CURVES = ("discriminator/penalty", "generator/penalty")
-"""What only some runs have, to be plotted."""
+PENALTIES = ("discriminator/penalty", "generator/penalty")
+MEASURES = "evaluate/"
+"""How names of measures against the data begin."""
 _RECENT = ("discriminator/loss", "discriminator/separation", "generator/gradient_norm")
-_READ = {*PLOTTED, *LOOKED, *CURVES, *_RECENT}
+_READ = {*PLOTTED, *LOOKED, *PENALTIES, *_RECENT}
 _BEST = {"diversity/coverage": 1, "modes/high_quality": 1, "modes/kl": -1}  # What a config can choose by; its sign.
+_BEST |= {"evaluate/frechet": -1, "evaluate/sliced_wasserstein": -1}
 
 _JOIN = {
     "first": lambda old, new, share: old,
@@ -117,12 +119,13 @@ class History:
         first: the discriminator's first losses, at most `FIRST`.
         tail: the last `LOOKS` looks: their step, and those of `LOOKED` that they have.
         peaks: the largest of each of `LOOKED` in looks before those.
-        last: the newest value of each of `PLOTTED` and `LOOKED`, and the newest diagnosis.
-        best: for what a run may be told to keep the best by: step, score, and how many looks came since.
+        last: the newest value of each of `PLOTTED`, `LOOKED` and `curves`, and the newest diagnosis.
+        best: for what a run may be told to keep the best by: step, score, and how many looks, or
+            measurements, came since.
         losses: of all lines of training steps, `PLOTTED`: mean, low and high.
         gradient: of the same lines the generator's gradient norm: the first of a bucket.
         looked: of all looks, `LOOKED`: the first of a bucket.
-        curves: of all lines that have one of `CURVES`, by its name: the mean.
+        curves: of each of `PENALTIES`, and of each measure against the data, all lines that have it: the mean.
     """
 
     lines: int = 0
@@ -143,14 +146,17 @@ class History:
     def add(self, line: Mapping[str, Any]) -> None:
         """Adds a line: its "step", and metrics of a training step or of a look, perhaps with its "diagnosis"."""
         step = line["step"]
-        numbers = {name: float(line[name]) for name in _READ & line.keys() if isinstance(line[name], int | float)}
+        known = [name for name in line if name in _READ or name.startswith(MEASURES)]
+        numbers = {name: float(line[name]) for name in known if isinstance(line[name], int | float)}
         if "discriminator/loss" in numbers:
             self._add_losses(step, numbers)
         if "diversity/pixels" in numbers:
             self._add_look(step, numbers)
-        for name in CURVES:
-            if name in numbers:
-                self.curves.setdefault(name, Thinned([name], ["mean"])).add(step, [numbers[name]])
+        curves = {name: value for name, value in numbers.items() if name in PENALTIES or name.startswith(MEASURES)}
+        for name, value in curves.items():
+            self.curves.setdefault(name, Thinned([name], ["mean"])).add(step, [value])
+        self.last |= curves
+        self._rank(step, {name: value for name, value in curves.items() if name in _BEST})
         if "diagnosis" in line:
             self.judge(step, str(line["diagnosis"]))
 
@@ -180,10 +186,13 @@ class History:
                 self.peaks[name] = max(self.peaks.get(name, -math.inf), oldest.get(name, -math.inf))
         self.looked.add(step, [numbers.get(name, math.nan) for name in LOOKED])
         self.last.update(found)
-        for name in [name for name in _BEST if name in found]:
+        self._rank(step, {name: value for name, value in found.items() if name in _BEST})
+
+    def _rank(self, step: int, scores: Mapping[str, float]) -> None:
+        for name, score in scores.items():
             best = self.best.get(name)
-            if better(name, found[name], best["score"] if best else None):
-                self.best[name] = {"step": step, "score": found[name], "since": 0}
+            if better(name, score, best["score"] if best else None):
+                self.best[name] = {"step": step, "score": score, "since": 0}
             elif best:
                 best["since"] += 1
 
@@ -197,8 +206,10 @@ class History:
         return dict(zip(_RECENT, (since if len(since) else rows[-20:])[:, 1:].T, strict=True))
 
     def series(self, name: str) -> Thinned:
-        """The thinned series that one of `PLOTTED` or `LOOKED` is in."""
-        return self.losses if name in PLOTTED else self.looked
+        """The thinned series that one of `PLOTTED` or `LOOKED`, or a curve, is in."""
+        if name in PLOTTED:
+            return self.losses
+        return self.looked if name in LOOKED else self.curves.get(name, Thinned([name], ["mean"]))
 
     def states(self) -> list[tuple[int, str]]:
         """Of the looks, thinned, the step and the diagnosis."""

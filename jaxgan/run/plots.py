@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from jaxgan.run.history import History
+from jaxgan.run.history import MEASURES, History
 
 
 class Drawn(Figure):
@@ -52,6 +52,34 @@ def losses(history: History) -> Drawn:
     below.set_xlabel("step")
     _shade(above, history.states())
     return figure
+
+
+def plot_measures(run: Path, history: History) -> Path | None:
+    """Draws a run's measures.png: each measure against the data over steps, its best marked.
+
+    Returns:
+        The picture's path, or None where nothing was measured.
+    """
+    names = [name for name in history.curves if name.startswith(MEASURES)]
+    if not names:
+        return None
+    columns = min(3, len(names))
+    figure = Figure(figsize=(4 * columns, 3 * -(-len(names) // columns)), layout="constrained")
+    for place, name in enumerate(names):
+        axes = figure.add_subplot(-(-len(names) // columns), columns, place + 1)
+        series, short = history.curves[name], name.removeprefix(MEASURES).replace("_", " ")
+        axes.plot(series.steps, series.column(name, "mean"), color="tab:blue", marker=".")
+        better = "larger"
+        if best := history.best.get(name):
+            better = "smaller"
+            axes.plot(best["step"], best["score"], "o", color="tab:orange", label=f"best {best['score']:.4g}")
+            axes.legend(loc="upper right")
+        axes.set_title(f"{short} ({better} is better)", fontsize=10)
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.3)
+    path = run / "measures.png"
+    figure.savefig(path, dpi=120)
+    return path
 
 
 def points(

@@ -2,22 +2,29 @@
 
 import dataclasses
 import math
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from rich.console import Console
 
 from jaxgan import train_step
 from jaxgan.data import Source
 from jaxgan.evaluate import diversity, modes, neighbours
 from jaxgan.latent import sampling
-from jaxgan.run import checkpoint, diagnosis, history, metrics, plots
+from jaxgan.run import checkpoint, clock, diagnosis, history, metrics, plots
 from jaxgan.run.experiment import Experiment
 from jaxgan.step.keys import stream
 from jaxgan.support import images
+from jaxgan.support.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxgan.evaluate.report import Watch
 
 _COMPARED = 256  # Samples, and real examples, whose variety is compared at every look.
+_SEED = 1  # Of the samples that are measured, and of which real pictures they are measured against.
 _FRAMES = 60  # Of samples.gif, at the most.
 
 
@@ -47,12 +54,20 @@ class Recorder:
         history: of all metrics so far, those of before a resume included.
         diagnosis: what was found at the last look.
         kept: of the state that is kept as the best one, its step and its score.
-        improved: whether the last look was better than that.
+        improved: whether the last look, or measurement, was better than that.
         nearest: at the end, the real pictures nearest to samples.
+        seconds: that the last measurement against the data took; None before the first.
     """
 
     def __init__(
-        self, run: Path, plan: Experiment, source: Source, step: int, mark: dict[str, Any] | None = None
+        self,
+        run: Path,
+        plan: Experiment,
+        source: Source,
+        step: int,
+        mark: dict[str, Any] | None = None,
+        watch: "Watch | None" = None,
+        share: float = 1.0,
     ) -> None:
         """Opens a run's files where they stand.
 
@@ -62,6 +77,8 @@ class Recorder:
             source: its data.
             step: the steps done.
             mark: what `mark` gave then; None where the checkpoint has none, or there is no checkpoint.
+            watch: measures samples against the data, where the plan says so.
+            share: of the time that is this run's, where several train together.
         """
         self._run, self._plan = run, plan
         path = run / "metrics.jsonl"
@@ -81,7 +98,11 @@ class Recorder:
         self._source = source.replace(part=0, parts=1)  # All processes' examples, whichever this one is fed with.
         self._reference: np.ndarray | None = None
         self._last: dict[str, float] = {}
+        self._sheet: np.ndarray | None = None  # Of the look under way.
         self.nearest: neighbours.Nearest | None = None
+        self._watch = watch
+        self._clock = None if step >= plan.steps else clock.Clock(run, step, share)
+        self.seconds: float | None = None
 
     def write(self, step: int, collected: dict[str, np.ndarray]) -> None:
         """Writes the lines that are due among consecutive steps.
@@ -106,10 +127,10 @@ class Recorder:
                 self.history.add({"step": now, **line})
                 self._last = line
 
-    def look(self, game: train_step.Game, step: int, ema: Any, discriminator: Any) -> Look:
-        """Draws and judges samples: a sheet, a line of measures, a diagnosis.
+    def look(self, game: train_step.Game, step: int, ema: Any, discriminator: Any) -> Look | None:
+        """Draws and judges samples (a sheet, a line, a diagnosis) and measures them against the data, as is due.
 
-        A look that is made only because the step is the run's last is none of those of a longer run.
+        What is done only because the step is the run's last is nothing that a longer run does.
 
         Args:
             game: the rules.
@@ -118,11 +139,25 @@ class Recorder:
             discriminator: variables of the discriminator.
 
         Returns:
-            What was seen.
+            What was seen; None where samples were only measured.
         """
-        plan = self._plan
-        if step % plan.sample_every:
+        self.improved = False
+        both = (self._judge, self._plan.sample_every), (self._measure, self._plan.evaluate_every)
+        due = [function for function, every in both if every and step % every == 0]
+        extra = [function for function, every in both if every and step % every and step == self._plan.steps]
+        line, self._sheet = {}, None
+        for function in due:
+            line |= function(game, step, ema, discriminator)
+        if extra:
             self._mark = self.mark()
+        for function in extra:
+            line |= function(game, step, ema, discriminator)
+        if self._sheet is None:
+            return None
+        return Look(self._run, step, self._last | line, self._sheet, str(self.diagnosis))
+
+    def _judge(self, game: train_step.Game, step: int, ema: Any, discriminator: Any) -> dict[str, Any]:
+        plan = self._plan
         if self._reference is None:
             self._reference = _examples(self._source, _COMPARED)
         key = stream(jax.random.key(plan.seed), "look")
@@ -154,19 +189,41 @@ class Recorder:
         images.save(self._run / "samples" / f"{step:06}.png", sheet)
         self._writer.write_image(step, "samples", sheet)
         self._writer.flush()
-        self._compare(step, line.get(plan.best))
-        return Look(self._run, step, self._last | line, sheet, str(self.diagnosis))
+        self._compare(step, line)
+        self._sheet = sheet
+        return line
 
-    def _compare(self, step: int, score: float | None) -> None:
-        """Compares a look with the best one that is kept."""
+    def _measure(self, game: train_step.Game, step: int, ema: Any, discriminator: Any) -> dict[str, Any]:
+        from jaxgan.evaluate import origins  # As in `watch`.
+
+        del discriminator
+        assert self._watch is not None
+        since = time.perf_counter()
+        source = self._source
+        samples = origins.generated("samples", game, ema, source.shape, source.classes, _SEED)
+        line = {f"{history.MEASURES}{name}": value for name, value in self._watch.measure(samples).items()}
+        self.seconds = time.perf_counter() - since
+        self.history.add({"step": step, **line})
+        self._writer.write(step, line)
+        self._writer.flush()
+        self._compare(step, line)
+        return line
+
+    def _compare(self, step: int, line: dict[str, Any]) -> None:
+        """Compares a look, or a measurement, with the best one that is kept."""
         best = self._plan.best
-        self.improved = score is not None and history.better(best, score, self.kept and self.kept[1])
-        if self.improved:
-            self.kept = (step, score)
+        score = line.get(best)
+        if score is not None and history.better(best, score, self.kept and self.kept[1]):
+            self.improved, self.kept = True, (step, score)
+
+    def tick(self, step: int) -> None:
+        """Writes down how long it took to get to a step."""
+        if self._clock:
+            self._clock.note(step)
 
     @property
     def since(self) -> int:
-        """How many looks came since the best one by the experiment's `best`."""
+        """How many looks, or measurements, came since the best one by the experiment's `best`."""
         return self.history.best.get(self._plan.best, {"since": 0})["since"]
 
     def mark(self) -> dict[str, Any]:
@@ -186,9 +243,10 @@ class Recorder:
         return {"best": self._plan.best, "score": self.kept[1]} if self.kept else None
 
     def finish(self) -> None:
-        """Draws what shows the whole run: losses.png and samples.gif."""
+        """Draws what shows the whole run: losses.png, measures.png and samples.gif."""
         self._writer.flush()
         plots.plot_losses(self._run, self.history)
+        plots.plot_measures(self._run, self.history)
         sheets = [path for path in (self._run / "samples").glob("*.png") if path.stem.isdecimal()]
         sheets = sorted(sheets, key=lambda path: int(path.stem))[:: math.ceil(len(sheets) / _FRAMES) or 1]
         frames = [frame for path in sheets if (frame := _frame(path)) is not None]
@@ -205,6 +263,24 @@ class Recorder:
 
     def __exit__(self, *error: Any) -> None:
         self._writer.__exit__(*error)
+
+
+def watch(plan: Experiment, source: Source, console: Console | None = None) -> "Watch | None":
+    """What measures the samples of runs on some data while they train; None where the plan says nothing of it.
+
+    Raises:
+        UserError: there are no such features, their weights cannot be read, or there are too few pictures.
+    """
+    if not plan.evaluate_every:
+        return None
+    from jaxgan.evaluate import features, origins, report  # They import much that runs do without.
+
+    try:
+        chosen = features.load(plan.evaluate_features, plan.evaluate_weights, console)
+    except UserError as error:  # It names the options of `jaxgan evaluate`.
+        raise UserError(str(error).replace("--", "--evaluate-")) from None
+    real = origins.of_source("the data", source.replace(part=0, parts=1))
+    return report.Watch(real, chosen, report.Options(plan.evaluate_count, _SEED))
 
 
 def _kept(run: Path, best: str) -> tuple[int, float] | None:

@@ -15,7 +15,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -27,11 +27,14 @@ from jaxgan import config as cfg
 from jaxgan import train_step
 from jaxgan.data import Source
 from jaxgan.models import conv
-from jaxgan.run import build, checkpoint, directory, parallel, summary, training
+from jaxgan.run import build, checkpoint, directory, parallel, recording, summary, training
 from jaxgan.run.experiment import Experiment, Stage
 from jaxgan.support.console import open_console
 from jaxgan.support.errors import NonFiniteError, UserError
 from jaxgan.support.files import is_file, read_text, write_atomically
+
+if TYPE_CHECKING:
+    from jaxgan.evaluate.report import Watch
 
 TRACED = {
     *(f"{player}.{name}" for player in ("generator", "discriminator") for name in ("learning_rate", "beta1", "beta2")),
@@ -162,9 +165,11 @@ def _train_group(group: list[Member], console: Console, stop: list[int]) -> bool
     source = build.source(group[0].config)
     place = parallel.place(devices=jax.devices()[:1])
     together: dict[int, list[Standing]] = {}
+    watch = None  # One for all: they are measured against the same pictures.
     _abreast([member.run for member in group])
     for member in group:
         experiment, _ = training.prepared(member.run, member.config, place, source)
+        watch = watch or recording.watch(experiment, source, console)
         directory.write_config(member.run, member.config)
         if why := _failed(member.run):
             console.print(
@@ -177,7 +182,7 @@ def _train_group(group: list[Member], console: Console, stop: list[int]) -> bool
             console.print(f"{member.run}: at step {step}: finished.", soft_wrap=True)
             continue
         together.setdefault(step, []).append((member, experiment, restored))
-    return all(not stop and _train(standing, source, console, stop) for standing in together.values())
+    return all(not stop and _train(standing, source, console, stop, watch) for standing in together.values())
 
 
 def _train(
@@ -185,6 +190,7 @@ def _train(
     source: Source,
     console: Console,
     stop: list[int],
+    watch: "Watch | None",
 ) -> bool:
     """Trains members that share a program and a step; returns whether they reached the end."""
     since = time.perf_counter()
@@ -202,7 +208,9 @@ def _train(
     together = tuple(member.run.name for member in members)
     with contextlib.ExitStack() as stack:
         trainees = [
-            stack.enter_context(training.opened(member.run, experiment, own, step, found and found.record, together))
+            stack.enter_context(
+                training.opened(member.run, experiment, own, step, found and found.record, together, watch)
+            )
             for member, experiment, own, found in zip(members, experiments, own, restored, strict=True)
         ]
         state = training.advance(trainees, program, state, console, stop, fails)

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -23,13 +23,16 @@ from jaxgan import train_step
 from jaxgan.data import Source
 from jaxgan.data.source import fetched, item_bytes
 from jaxgan.models import conv
-from jaxgan.run import build, checkpoint, directory, growth, metrics, parallel, start
+from jaxgan.run import build, checkpoint, directory, growth, metrics, parallel, recording, start
 from jaxgan.run.experiment import Experiment, Stage
 from jaxgan.run.recording import Look, Recorder
 from jaxgan.support.console import open_console
 from jaxgan.support.errors import NonFiniteError
 from jaxgan.support.files import in_one_line
 from jaxgan.support.progress import TrainingProgress, compiling
+
+if TYPE_CHECKING:
+    from jaxgan.evaluate.report import Watch
 
 CAPACITY = 256  # Steps a dispatch at the most: room for the metrics, and for
 CAPACITY_BYTES = 2**24  # what travels to the device.
@@ -89,9 +92,11 @@ def train(
             console.print(f"{run}: {said}", soft_wrap=True)
         else:
             state = experiment.initial_state(experiment.stages[0], placement)
+        watch = recording.watch(experiment, source, console) if first else None
         if first:
             directory.write_config(run, experiment.config)
-        with opened(run, experiment, source, int(state.step), restored and restored.record) as member:
+        record = restored and restored.record
+        with opened(run, experiment, source, int(state.step), record, watch=watch) as member:
             member.on_look = on_look
             if begins:  # From now on it needs only itself.
                 member.saver.save(state)
@@ -183,18 +188,21 @@ class Trainee:
             stop: whether this is where the loop stops.
         """
         plan = self.experiment
-        if step % plan.sample_every == 0 or step == plan.steps:
+        if plan.is_looked_at(step):
             variables = shown()
             if self.recorder:
                 look = self.recorder.look(plan.stage_of(step).game, step, *variables)
-                if self.on_look:
+                if self.on_look and look:
                     self.on_look(look)
             if self.best:
                 improved = self.recorder is not None and self.recorder.improved
                 if parallel.largest(np.array([improved], np.float32))[0]:
                     self.best.save(state(), self.recorder and self.recorder.best_record())
             self.judge()
-        if step % plan.checkpoint_every == 0 or step == plan.steps or stop or self.early:
+        saves = step % plan.checkpoint_every == 0 or step == plan.steps or stop or self.early
+        if self.recorder and (saves or plan.is_looked_at(step)):
+            self.recorder.tick(step)
+        if saves:
             record = self.recorder and {**self.recorder.mark(), "together": list(self.together)}
             self.saver.save(state(), record)
 
@@ -214,12 +222,16 @@ def opened(
     step: int,
     record: dict[str, Any] | None,
     together: tuple[str, ...] = (),
+    watch: "Watch | None" = None,
 ) -> Iterator[Trainee]:
-    """Opens all that a run writes, at a step, with the record that its checkpoint holds; see `Trainee.together`."""
+    """Opens all that a run writes, at a step, with the record that its checkpoint holds.
+
+    See `Trainee.together` and `recording.watch`.
+    """
     with in_one_line(run, "written"), contextlib.ExitStack() as stack:
-        recorder = None
+        recorder, share = None, 1 / max(1, len(together))
         if parallel.is_first():
-            recorder = stack.enter_context(Recorder(run, experiment, source, step, record))
+            recorder = stack.enter_context(Recorder(run, experiment, source, step, record, watch, share))
         saver = stack.enter_context(checkpoint.open_for_saving(run, experiment))
         best = stack.enter_context(checkpoint.open_best(run, experiment)) if experiment.best else None
         member = Trainee(run, experiment, recorder, saver, best, together)
@@ -436,8 +448,12 @@ def _show(members: Sequence[Trainee], progress: TrainingProgress, step: int, col
     last = {name: float(np.median(values[going, -1])) for name, values in collected.items()}
     states = [recorder.diagnosis.state for index in going if (recorder := members[index].recorder)]
     words = (states or [""])[0] if len(members) == 1 else f"{states.count('healthy')} of {len(members)} healthy"
+    measured = [recorder for index in going if (recorder := members[index].recorder) and recorder.seconds is not None]
+    if measured:
+        frechet = float(np.median([recorder.history.last["evaluate/frechet"] for recorder in measured]))
+        words += f", frechet {frechet:.4g} (measured in {sum(recorder.seconds or 0 for recorder in measured):.1f} s)"
     progress.update(step, last, words)
-    if step % members[0].experiment.sample_every == 0 or step == members[0].experiment.steps:
+    if members[0].experiment.is_looked_at(step):
         progress.milestone(step, last, words)
 
 
@@ -514,7 +530,11 @@ def next_count(plan: Experiment, step: int, seconds_a_step: float, room: int, ed
     return min(
         max(1, int(DISPATCH_SECONDS / seconds_a_step)),
         room,
-        *(interval - step % interval for interval in (plan.sample_every, plan.checkpoint_every)),
+        *(
+            interval - step % interval
+            for interval in (plan.sample_every, plan.evaluate_every, plan.checkpoint_every)
+            if interval
+        ),
         *(edge - step for edge in (plan.steps, *edges) if edge > step),
     )
 
