@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import math
+import os
 import time
 from collections.abc import Sequence
 from importlib import resources
@@ -32,21 +33,22 @@ _STARTS = ("content", "noise", "statistics")
 class Style:
     """Give a picture the style of others: `jaxgan style --demo` shows it.
 
-    A folder of contents or of styles gives a folder of every content in every style. Ctrl-C and SIGTERM write the
-    picture so far, and the same command goes on from there (exit code 75).
+    A folder of contents or of styles gives a folder of every content in every style; a GIF, WebP or video gives a film
+    where OUT ends in .gif, .webp or .mp4. Ctrl-C and SIGTERM write the picture so far, and the same command goes on
+    from there (exit code 75).
     """
 
     pictures: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="CONTENT STYLE [STYLE ...]")] = ()
     """The picture to change, then one or more whose style it gets; or a folder of each."""
     out: Path | None = None
-    """Where the result goes: .png, .jpg, .webp or .tiff; a folder, where a folder is given. stylized.png, or
-    stylized, if not given."""
+    """Where the result goes: .png, .jpg, .webp or .tiff; .gif, .webp or .mp4 of a film; a folder, where a folder is
+    given. stylized.png, stylized.mp4 or stylized if not given."""
     sheet: Path | None = None
     """With folders: also write one picture of all, contents down the side, styles along the top."""
     demo: bool = False
     """Use the two pictures that ship with jaxgan, at 256 pixels: a try in a minute or two."""
-    size: int | Literal["original"] = 512
-    """Pixels of the result's longer side; original: as many as the content has."""
+    size: int | Literal["original"] | None = None
+    """Pixels of the result's longer side; original: as many as the content has. 512 if not given; a film's own."""
     style_weight: float = recipe.STYLE_WEIGHT
     """More: more style. 5 changes surfaces only, 100 lets forms go."""
     content_weight: float = recipe.CONTENT_WEIGHT
@@ -67,8 +69,9 @@ class Style:
     """lbfgs takes two to three times as long an iteration; sgd has momentum."""
     learning_rate: float | None = None
     """In pixels of 0..1; 0.03 for adam and 0.005 for sgd if not given. Falls to a fiftieth over the last third."""
-    steps: int = recipe.STEPS
-    """Iterations in all, as many at each scale."""
+    steps: int | None = None
+    """Iterations in all, as many at each scale: 400 if not given; of a film, 400 for the first frame and 150 for each
+    after it."""
     scales: int | None = None
     """Sizes to go through, each half of the next, at the most; as many as have a shorter side of 160 pixels if not
     given."""
@@ -108,8 +111,10 @@ class Style:
     """Show nothing but the closing line."""
 
     def __call__(self) -> None:
-        from jaxgan.cli import style_folders
-        from jaxgan.style import pictures
+        # XLA complains in a box of its own where a machine is slow to compile.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        from jaxgan.cli import style_films, style_folders
+        from jaxgan.style import film, pictures
         from jaxgan.support.console import open_console
         from jaxgan.support.stopping import catch_stop
 
@@ -119,8 +124,12 @@ class Style:
         with catch_stop() as stop:
             if any(path.is_dir() for path in command.pictures):
                 said = style_folders.every(command, console, stop)
+            elif command.makes_film():
+                said = style_films.whole(command, console, stop)
             else:
                 assert command.out is not None
+                if film.is_video(command.pictures[0]):
+                    raise UserError(f"{command.pictures[0]}: is a film; --out needs an ending of {film.SUFFIXES}")
                 pictures.check_writable(command.out, command.force)
                 pictures.check_depth(command.out, command.depth)
                 job = command.job(*command.read(*command.pictures, console=console))
@@ -137,7 +146,7 @@ class Style:
             if self.pictures:
                 raise UserError(f"--demo brings its own pictures; leave out {self.pictures[0]}")
             folder = Path(str(resources.files("jaxgan.support") / "assets" / "style"))
-            size = 256 if self.size == "original" else min(self.size, 256)
+            size = 256 if self.size in (None, "original") else min(self.size, 256)
             return dataclasses.replace(
                 self, demo=False, pictures=tuple(folder / name for name in DEMO), size=size
             )._checked()
@@ -145,16 +154,20 @@ class Style:
             raise UserError("style: name a content and a style: jaxgan style CONTENT STYLE --out OUT (or --demo)")
         folders = any(path.is_dir() for path in self.pictures)
         if self.out is None:
-            return dataclasses.replace(self, out=Path("stylized" if folders else "stylized.png"))._checked()
+            from jaxgan.style import film
+
+            name = "stylized.mp4" if film.is_video(self.pictures[0]) else "stylized.png"
+            return dataclasses.replace(self, out=Path("stylized" if folders else name))._checked()
         if self.sheet is not None and not folders:
             raise UserError("--sheet shows the pictures of a folder; there is none here: --out says where one goes")
         for name, least in (("scales", 1), ("save_every", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UserError(f"--{name.replace('_', '-')} must be at least {least}, not {value}")
-        if self.size != "original":
+        if self.size not in (None, "original"):
             check_range("size", self.size, 64, 2**15)
-        check_range("steps", self.steps, 1, 10 * MOST)
+        if self.steps is not None:
+            check_range("steps", self.steps, 1, 10 * MOST)
         check_seed(self.seed)
         weights = ("style_weight", "content_weight", "tv_weight")
         for name in weights:
@@ -193,7 +206,7 @@ class Style:
         """The pictures of a transfer, at their sizes; what reading them has cost is printed. For `size` see `job`."""
         from jaxgan.style import pictures
 
-        image = pictures.read(content, None if self.size == "original" else self.size)
+        image = pictures.read(content, self.longer_side())
         others = self.read_styles(styles, max(size or image.pixels.shape[:2]))
         for path, picture in zip((content, *styles), (image, *others), strict=True):
             if picture.note:
@@ -206,6 +219,16 @@ class Style:
 
         remedy = "take a larger --style-scale" if self.style_scale < 1 else "crop it or take a larger --size"
         return [pictures.read(style, round(longer * self.style_scale), self.style_crop, remedy) for style in styles]
+
+    def makes_film(self) -> bool:
+        """Whether the content is a film and the result is to be one."""
+        from jaxgan.style import film
+
+        return self.out is not None and self.out.suffix.lower() in film.SUFFIXES and film.is_film(self.pictures[0])
+
+    def longer_side(self) -> int | None:
+        """Pixels of a result's longer side; None: as many as the content has."""
+        return None if self.size == "original" else self.size or recipe.SIZE
 
     def job(self, content: "Picture", styles: "Sequence[Picture]", size: tuple[int, int] | None = None) -> "Job":
         """What a transfer works on.
@@ -253,10 +276,10 @@ class Style:
         from jaxgan.style import weights
 
         network = weights.load(self.weights, console, self.preprocessing)
-        return network.using(pooling=self.pooling, dtype=self.precision, remat=self.save_memory)
+        return network.using(pooling=self.pooling, dtype=self.precision)
 
     def options(self, shape: tuple[int, ...], grey: bool = False) -> "transfer.Options":
-        """What to want of a picture of this shape."""
+        """What to want of a picture [H, W, ...] of this shape."""
         import jax.numpy as jnp
 
         from jaxgan.style import losses, transfer
@@ -268,6 +291,7 @@ class Style:
             weight / largest * usual / sum(other / largest for other in weights) for weight in weights
         )
         init: Any = self.init if self.init in _STARTS else "content"
+        steps = self.steps or recipe.STEPS
         return transfer.Options(
             content_weight=content_weight,
             style_weight=style_weight,
@@ -280,10 +304,27 @@ class Style:
             padding=self.padding,
             grey=grey,
             init=init,
-            optimizer=transfer.optimizer(self.optimizer, self.steps, self.learning_rate),
-            stages=recipe.stages(shape, self.steps, self.scales),
-            band_rows=256 if self.save_memory else 0,
+            optimizer=transfer.optimizer(self.optimizer, steps, self.learning_rate),
+            stages=recipe.stages(shape, steps, self.scales),
         )
+
+    def _fitted(
+        self, network: "vgg.Network", options: "transfer.Options", shape: tuple[int, ...], console: "Console"
+    ) -> "tuple[vgg.Network, transfer.Options]":
+        """Has a picture evaluated in bands where it would not fit into memory otherwise, and says what it takes."""
+        from jaxgan.style import cost
+
+        layers = [name for name, _ in (*options.content_layers, *options.style_layers)]
+        free = cost.available()
+        choices = [(rows, cost.memory(network.module, shape, layers, rows)) for rows in (0, *cost.BANDS)]
+        fitting = [choice for choice in choices[self.save_memory :] if choice[1] <= cost.SHARE * free]
+        rows, taken = fitting[0] if fitting else choices[-1]
+        how = f", in bands of {rows} rows" if rows and not self.save_memory else ""
+        said = f"{shape[1]} x {shape[0]} pixels: about {taken / 2**30:.1f} GiB of memory{how}"
+        if not fitting:
+            said += f", where {free / 2**30:.1f} GiB are free; it may not fit: take a smaller --size"
+        console.print(said, soft_wrap=True)
+        return network.using(remat=rows > 0), dataclasses.replace(options, band_rows=rows)
 
     def run(
         self,
@@ -318,11 +359,13 @@ class Style:
         from jaxgan.style.progress import StyleProgress
 
         options = self.options(job.content.shape, job.grey)
+        network, options = self._fitted(network, options, job.content.shape, console)
         assert options.stages is not None
         steps = sum(count for _, count in options.stages)
         settings = self.settings()
         partial, kept = out.with_name(f"{out.stem}.partial.png"), out.with_suffix(".state")
-        origin = saved.digest(settings, [job.content, *job.styles, job.masks, job.start])
+        held = job.temporal or (None, None)
+        origin = saved.digest(settings, [job.content, *job.styles, job.masks, job.start, *held])
         before = saved.load(kept, origin, self.force)
         lines: list[dict[str, float]] = [] if before is None else list(before.lines)
         content, styles = jnp.asarray(job.content), [jnp.asarray(style) for style in job.styles]
@@ -384,6 +427,7 @@ class Style:
                 start,
                 chunk=min(self.save_every or chunk, chunk),
                 on_chunk=on_chunk,
+                temporal=None if job.temporal is None else transfer.Temporal(*map(jnp.asarray, job.temporal)),
                 resume=resume,
             )
         if self.trace:
@@ -415,6 +459,7 @@ class Job:
         alpha: [*shape], how opaque the result is; None: everywhere.
         grey: whether none of the pictures has colours.
         shape: height and width of the result, the upper left of what is worked on.
+        temporal: of a film's frame, the one before moved to this one [H, W, 3], and where it is trusted [H, W].
     """
 
     content: "np.ndarray"
@@ -424,6 +469,7 @@ class Job:
     alpha: "np.ndarray | None"
     grey: bool
     shape: tuple[int, int]
+    temporal: "tuple[np.ndarray, np.ndarray] | None" = None
 
 
 def _layers(option: str, given: Sequence[str]) -> recipe.Layers:

@@ -88,13 +88,14 @@ def _tasks(command: Style) -> list[_Task]:
         raise UserError("a folder of styles stands alone: every picture in it is a style for itself")
     if any(folder.is_dir() and out.resolve() == folder.resolve() for folder in command.pictures):
         raise UserError(f"--out {out}: holds the pictures themselves; name another folder")
+    groups = [(style,) for style in _listed(styles[0])] if styles[0].is_dir() else [tuple(styles)]
+    contents = _listed(content)
     if out.suffix.lower() in pictures.SUFFIXES and not out.is_dir():
         raise UserError(f"--out {out}: a folder is needed, for every picture; --sheet {out} makes one picture of all")
     with in_one_line(out, "written"):
         out.mkdir(parents=True, exist_ok=True)
-    groups = [(style,) for style in _listed(styles[0])] if styles[0].is_dir() else [tuple(styles)]
     tasks, taken = [], set[str]()
-    for path, group in itertools.product(_listed(content), groups):
+    for path, group in itertools.product(contents, groups):
         ending = path.suffix if path.suffix.lower() in pictures.SUFFIXES else ".png"
         if command.depth == 16 and ending.lower() not in pictures.DEEP_SUFFIXES:
             ending = ".png"
@@ -131,7 +132,8 @@ def _working_sizes(command: Style, contents: Iterable[Path]) -> dict[Path, tuple
             width, height = open_picture(path).size
         except UserError:
             continue  # It will be left out, or is of a kind that is read otherwise.
-        scale = 1.0 if command.size == "original" else command.size / max(width, height)
+        side = command.longer_side()
+        scale = 1.0 if side is None else side / max(width, height)
         own[path] = round(height * scale), round(width * scale)
 
     def rounded(shape: tuple[int, int]) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from PIL import Image, ImageCms
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from jaxgan.data.pictures import DEEP, deep_grey, has_alpha, open_picture
+from jaxgan.style import film
 from jaxgan.support.errors import UserError
 from jaxgan.support.files import write_atomically
 
@@ -122,7 +123,7 @@ def read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
     if picture.alpha is not None:
         shown = mask[picture.alpha > 0]
         # A shape of one colour says by its outline alone where the style belongs.
-        mask = picture.alpha if np.ptp(shown) < _NEAR else mask * picture.alpha
+        mask = picture.alpha if shown.size and np.ptp(shown) < _NEAR else mask * picture.alpha
     if mask.max() < _NEAR:
         raise UserError(f"{path}: the mask is black everywhere, so its style would be nowhere; white is where it goes")
     return fit(np.repeat(mask[..., None], 3, axis=-1), size)[..., 0]
@@ -139,14 +140,16 @@ def fit(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.clip(np.stack([np.asarray(plane) for plane in planes], axis=-1), 0, 1)
 
 
-def check_writable(path: Path, force: bool) -> None:
+def check_writable(path: Path, force: bool, suffixes: tuple[str, ...] = SUFFIXES) -> None:
     """Finds out, before the work, whether a picture can be written.
 
     Raises:
         UserError: its ending is unknown, it exists (and may not be overwritten), or its folder cannot be written.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise UserError(f"{path}: unknown ending {path.suffix or '(none)'}; one of {', '.join(SUFFIXES)}")
+    if path.suffix.lower() not in suffixes:
+        if path.is_dir():
+            raise UserError(f"{path}: is a folder, and so is none of the pictures; name a file such as {path}/out.png")
+        raise UserError(f"{path}: unknown ending {path.suffix or '(none)'}; one of {', '.join(suffixes)}")
     if path.is_dir():
         raise UserError(f"{path}: is a folder")
     if path.parent.exists() and not path.parent.is_dir():
@@ -293,6 +296,8 @@ def _layers(path: Path) -> tuple[np.ndarray, str]:
             note = "converted from its colour profile by way of 8 bits"
     image, problem = to_srgb(image)
     image = image.convert("RGBA" if has_alpha(image) else "RGB")
+    if film.is_film(path):
+        note = "the first of its pictures"
     return _opaque(np.asarray(image, np.float32) / 255), problem or note
 
 

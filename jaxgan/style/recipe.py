@@ -21,6 +21,9 @@ STYLE_LOSS: Literal["gram", "wasserstein", "statistics"] = "wasserstein"
 PADDING: Padding = "replicate"
 """Zeros, as the network was trained with, are a dark frame, which the picture then answers with a bright one."""
 STEPS = 400
+FRAME_STEPS = 150
+"""Of each frame of a film but the first, which begins where the one before has ended."""
+SIZE = 512
 AVERAGE = 0.9
 LEAST_SIDE = 160
 """Below, too little of most contents is left to recognise, and the losses end higher, too."""
