@@ -382,6 +382,37 @@ def test_huge_weights_are_those_of_a_usual_sum():
     assert np.isfinite(Style(style_weight=1e308, content_weight=1e308).options((64, 64, 3)).style_weight)
 
 
+def test_bands_are_chosen_where_memory_is_short(monkeypatch, capsys):
+    from jaxgan.style import cost, vgg
+    from jaxgan.support.console import open_console
+
+    network, command, shape = vgg.Network(vgg.VGG(), {}), Style(pictures=DEMO), (2048, 2048, 3)
+    options = command.options(shape)
+    layers = [name for name, _ in (*options.content_layers, *options.style_layers)]
+    whole = cost.memory(network.module, (1024, 1024), layers)
+    # XLA's account of the program's buffers at 1024 px, measured: 3549 MiB.
+    assert 3549 * 2**20 < whole < 1.3 * 3549 * 2**20
+    console = open_console(stderr=True)
+
+    def fitted(free, command=command):
+        monkeypatch.setattr(cost, "available", lambda: free)
+        found, chosen = command._fitted(network, options, shape, console)
+        return chosen.band_rows, found.module.remat, capsys.readouterr().err
+
+    needed = cost.memory(network.module, shape, layers)
+    assert fitted(2 * needed)[:2] == (0, False)
+    rows, remat, said = fitted(needed)
+    assert (rows, remat) == (256, True)
+    assert "2048 x 2048 pixels: about" in said
+    assert "GiB of memory, in bands of 256 rows" in said
+    tight = cost.memory(network.module, shape, layers, 64) / cost.SHARE
+    assert fitted(tight + 1)[0] == 64
+    rows, _, said = fitted(2**28)
+    assert rows == 32
+    assert "it may not fit: take a smaller --size" in said
+    assert fitted(2 * needed, dataclasses.replace(command, save_memory=True))[:2] == (256, True)
+
+
 def test_a_huge_weight_changes_the_picture(files):
     out = files / "out.png"
     arguments = [files / "content.png", files / "style.jpg", *QUICK, "--steps", "2", "--style-weight", "1e24"]

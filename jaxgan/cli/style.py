@@ -312,9 +312,10 @@ class Style:
         self, network: "vgg.Network", options: "transfer.Options", shape: tuple[int, ...], console: "Console"
     ) -> "tuple[vgg.Network, transfer.Options]":
         """Has a picture evaluated in bands where it would not fit into memory otherwise, and says what it takes."""
-        from jaxgan.style import cost
+        from jaxgan.style import cost, vgg
 
         layers = [name for name, _ in (*options.content_layers, *options.style_layers)]
+        vgg.check_layers(network.module, layers)
         free = cost.available()
         choices = [(rows, cost.memory(network.module, shape, layers, rows)) for rows in (0, *cost.BANDS)]
         fitting = [choice for choice in choices[self.save_memory :] if choice[1] <= cost.SHARE * free]

@@ -34,8 +34,9 @@ def whole(command: Style, console: "Console", stop: Sequence[int]) -> str:
     assert out is not None
     pictures.check_writable(out, command.force, film.SUFFIXES)
     flow.opencv()
-    if command.depth != 8:
-        raise UserError("--depth 16: films have 8 bits")
+    for option, usual in (("depth", 8), ("trace", False), ("save_every", 0)):
+        if getattr(command, option) != usual:
+            raise UserError(f"--{option.replace('_', '-')}: is for pictures; {out} is a film")
     source = film.open_film(content)
     size = _size(command, source.size)
     if min(size) < pictures.LEAST:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxgan.cli.style import Style
-from jaxgan.support.errors import UserError
+from jaxgan.support.errors import NonFiniteError, UserError
 from jaxgan.support.files import in_one_line
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def every(command: Style, console: "Console", stop: Sequence[int]) -> str:
                 pictures.check_alpha(task.out, task.content)
             own = dataclasses.replace(command, pictures=(task.content, *task.styles))
             done += own.run(network, job, console, task.out, stop, done)
-        except UserError as error:
+        except (UserError, NonFiniteError) as error:
             console.print(f"left out: {error}", soft_wrap=True)
             skipped.append(str(error))
             continue

@@ -15,6 +15,7 @@ class StyleProgress(Bar):
         self._stages = stages
         self._ends = list(itertools.accumulate(count for _, count in stages))
         super().__init__(console, self._ends[-1], done, "compiling (about half a minute a size)", left=False)
+        self._said = False
         self._first, self._last = done, (done, time.perf_counter())
 
     def update(self, step: int, losses: dict[str, float], shape: tuple[int, ...]) -> None:
@@ -31,6 +32,10 @@ class StyleProgress(Bar):
         fresh = any(done == end for end in (self._first, *self._ends))
         shown = "" if fresh else f"  {left:.0f} s left"
         self.move(step, text + shown)
+        if not fresh and not self._said:
+            # How long it will be is known as soon as anything runs.
+            self._said = True
+            self.line(f"about {max(1, round(left / 60))} min to go")
         if step in self._ends or (not fresh and step % 50 == 0):
             self.line(f"iteration {step}/{self._total}  {text}{shown}")
 
