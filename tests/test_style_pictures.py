@@ -124,6 +124,7 @@ def test_sixteen_bits_in_and_out(tmp_path, ending, transparent):
     np.testing.assert_allclose(found.pixels, picture, atol=1 / 65535)
     assert found.note == ""
     if alpha is not None:
+        assert found.alpha is not None
         np.testing.assert_allclose(found.alpha, alpha, atol=1 / 65535)
     with Image.open(path) as image:
         assert image.info["icc_profile"] == pictures.srgb_profile()
