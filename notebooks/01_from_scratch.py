@@ -372,9 +372,8 @@ class ConvDiscriminator(nn.Module):
 square = real_pictures.reshape(-1, 28, 28, 1)
 count = functools.partial(jax.tree.reduce, lambda total, leaf: total + leaf.size, initializer=0)
 conv_state, _, _ = train(ConvGenerator(), ConvDiscriminator(), square, STEPS // 3, looks=4)
-print(
-    f"parameters: {count(conv_state[0]):,} and {count(conv_state[1]):,}; dense: {count(state[0]):,} and {count(state[1]):,}"
-)
+for name, (g_params, d_params, *_) in (("convolutions", conv_state), ("dense", state)):
+    print(f"{name}: {count(g_params):,} and {count(d_params):,} parameters")
 
 # %% [markdown]
 # ## The same with jaxgan, in three lines
@@ -399,8 +398,8 @@ print(run.diagnosis)
 # %% [markdown]
 # ## Exercises
 #
-# 1. Give the generator the *saturating* loss, `-mean(softplus(fake_logits))`. What happens in the first hundred steps, and
-#    why?
+# 1. Give the generator the *saturating* loss, `-mean(softplus(fake_logits))`. What happens in the first hundred
+#    steps, and why?
 # 2. Leave out the discriminator's step in nine of ten steps. Then the generator's. Which is worse?
 # 3. Make the noise two numbers long. Draw samples on a grid of them. What lies between two digits?
 # 4. Train on ones and sevens. Do you get as many of each? Count with D, or by eye.

@@ -121,10 +121,30 @@ def test_the_formats_of_pytorch(arrays, tmp_path, torch_names):
     state = torchvision_state(arrays) | {"classifier.0.weight": np.zeros((2, 2), np.float16)}
     for name, data in (("zip.pth", zip_bytes(state)), ("legacy.pth", legacy_bytes(state))):
         (tmp_path / name).write_bytes(data)
-        check(weights.load(tmp_path / name), arrays)
+        check(weights.load(tmp_path / name, preprocessing="torchvision"), arrays)
         (tmp_path / name).write_bytes(data[: len(data) // 2])
         with pytest.raises(UserError, match=rf"{name}: cannot be read as weights"):
             weights.load(tmp_path / name)
+
+
+def test_caffes_weights_are_never_read_as_torchvisions(arrays, tmp_path, torch_names, monkeypatch):
+    data = zip_bytes(torchvision_state(arrays))
+    (tmp_path / "mine.pth").write_bytes(data)
+    unknown = r"mine.pth: neither torchvision's own file nor a known one of Caffe's.*--preprocessing torchvision or"
+    with pytest.raises(UserError, match=unknown):
+        weights.load(tmp_path / "mine.pth")
+    check(weights.load(tmp_path / "mine.pth", preprocessing="caffe"), arrays, "caffe")
+    # Saved anew, as neural-style-pt's downloader does: the name tells of another file.
+    for name in ("vgg16-00b39a1b.pth", "vgg16-397923af.pth"):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(UserError, match=rf"{name}: .*another program has saved it anew.*--preprocessing") as error:
+            weights.load(tmp_path / name)
+        assert "\n" not in str(error.value)
+        check(weights.load(tmp_path / name, preprocessing="caffe"), arrays, "caffe")
+    # The published files are known by their hashes, whatever they are called.
+    for kind in ("caffe", "torchvision"):
+        monkeypatch.setattr(weights, "_PUBLISHED", {hashlib.sha256(data).hexdigest()[:8]: kind})
+        check(weights.load(tmp_path / "mine.pth"), arrays, kind)
 
 
 def test_npz_safetensors_and_keras(arrays, tmp_path):

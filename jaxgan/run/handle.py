@@ -197,7 +197,7 @@ class Run:
 
     def _train(self, config: cfg.Config, on_look: Callable[[Look], None] | None, quiet: bool) -> None:
         self._trained = None
-        source = self._source(config) if callable(self._source) else self._source
+        source: Any = self._source(config) if callable(self._source) else self._source
         with _programs():
             training.train(config, self.path, quiet, source=source, on_look=on_look)
 

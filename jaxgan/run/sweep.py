@@ -32,6 +32,7 @@ from jaxgan.run.experiment import Experiment, Stage
 from jaxgan.support.console import open_console
 from jaxgan.support.errors import NonFiniteError, UserError
 from jaxgan.support.files import is_file, read_text, write_atomically
+from jaxgan.support.stopping import catch_stop
 
 if TYPE_CHECKING:
     from jaxgan.evaluate.report import Watch
@@ -123,7 +124,7 @@ def sweep(config: cfg.Config, seeds: int, vary: Mapping[str, Sequence[Any]], out
     with contextlib.ExitStack() as stack:
         for path in (out, *(member.run for member in everyone)):
             stack.enter_context(directory.lock(path))
-        stop, finished = stack.enter_context(training.catch_stop()), True
+        stop, finished = stack.enter_context(catch_stop()), True
         for group in groups.values():
             finished = finished and _train_group(group, console, stop)
     print(summary.write(out, [(member.values, member.run) for member in everyone]), end="")

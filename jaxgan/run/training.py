@@ -6,8 +6,6 @@ import functools
 import itertools
 import math
 import shlex
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -30,6 +28,7 @@ from jaxgan.support.console import open_console
 from jaxgan.support.errors import NonFiniteError
 from jaxgan.support.files import in_one_line
 from jaxgan.support.progress import TrainingProgress, compiling
+from jaxgan.support.stopping import catch_stop
 
 if TYPE_CHECKING:
     from jaxgan.evaluate.report import Watch
@@ -607,25 +606,3 @@ def restore(
     if changed:
         console.print(f"note: made with {'; '.join(changed)}: the last digits may differ", soft_wrap=True)
     return restored
-
-
-@contextlib.contextmanager
-def catch_stop() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM in a list instead of letting them interrupt; a second SIGINT interrupts.
-
-    Only the main thread gets signals; in another the list stays empty, and they interrupt as usual.
-    """
-    caught: list[int] = []
-
-    def note(number: int, _: Any) -> None:
-        if caught and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        caught.append(number)
-
-    ours = threading.current_thread() is threading.main_thread()  # Another thread cannot, and need not, see signals.
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM) if ours}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

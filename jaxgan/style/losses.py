@@ -63,6 +63,17 @@ def total_variation(image: jax.Array, power: int = 2) -> jax.Array:
     return jnp.mean(down**power) + jnp.mean(across**power)
 
 
+def temporal(image: jax.Array, frame: jax.Array, trust: jax.Array) -> jax.Array:
+    """Mean squared distance from the frame before where it is to be trusted (arXiv 1604.08610, equation 7).
+
+    Args:
+        image: [H, W, C].
+        frame: [H, W, C], the frame before, moved along the optical flow.
+        trust: [H, W], each position's weight.
+    """
+    return jnp.mean(trust[..., None] * jnp.square(image - frame))
+
+
 @jax.custom_vjp
 def _second(features: jax.Array, weights: jax.Array | None) -> jax.Array:
     # A sum over 10^4 or more positions overruns bfloat16's eight bits: whatever the features, sums are float32.
@@ -185,3 +196,5 @@ def _statistics_distance(moments: tuple[jax.Array, jax.Array], target: tuple[jax
 STATISTICS = StyleLoss(moments=_statistics_moments, target=_statistics_target, distance=_statistics_distance)
 """Squared differences of each feature's mean and standard deviation (Huang and Belongie, arXiv 1703.06868): the
 cheapest, blind to which features occur together."""
+
+BY_NAME = {"gram": GRAM, "wasserstein": WASSERSTEIN, "statistics": STATISTICS}
