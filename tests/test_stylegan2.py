@@ -213,7 +213,7 @@ def test_the_path_length_penalty_is_applied_seldom_and_as_strongly(key):
     step_key = jax.random.fold_in(key, 0)
     prepared = {**batch, "index": jnp.arange(8, dtype=jnp.int32)}
     stats = state.generator.stats
-    (gradient, length), _ = jax.jit(paths.gradients, static_argnums=0)(
+    (gradient, (length, penalty)), _ = jax.jit(paths.gradients, static_argnums=0)(
         penalised, state, step_key, prepared, stats, step_key
     )
 
@@ -225,6 +225,7 @@ def test_the_path_length_penalty_is_applied_seldom_and_as_strongly(key):
     jax.tree.map(moved_by_it, *players, gradient)
     np.testing.assert_allclose(metrics["generator/path_length"], 0.99 * 0.3 + 0.01 * length, rtol=1e-5)
     np.testing.assert_allclose(after.path_length, metrics["generator/path_length"])
+    np.testing.assert_allclose(metrics["generator/penalty"], penalty, rtol=1e-5)
     # Against a calculation of its own: the penalty's value by finite Jacobians of the pictures.
     index = prepared["index"][::2]
     latent = keys.normal(train_step.stream(step_key, "path latent"), index, (5,))
