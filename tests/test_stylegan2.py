@@ -241,12 +241,14 @@ def test_the_path_length_penalty_is_applied_seldom_and_as_strongly(key):
     slope = jnp.einsum("nhwc,nhwcmls->mls", y, jacobian)
     by_hand = jnp.sqrt(jnp.sum(slope**2, axis=-1).mean(axis=-1))
     np.testing.assert_allclose(length, by_hand.mean(), rtol=1e-4)
+    np.testing.assert_allclose(penalty, 2 * jnp.mean((by_hand - 0.3) ** 2), rtol=1e-3)
     later = dataclasses.replace(state, step=jnp.int32(1))
     a, _ = jax.jit(train_step.train_step, static_argnums=0)(plain, later, batch, key)
     b, metrics = jax.jit(train_step.train_step, static_argnums=0)(penalised, later, batch, key)
     close_trees = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)  # Two programs round apart.
     jax.tree.map(close_trees, a.generator.params, b.generator.params)
     np.testing.assert_allclose(metrics["generator/path_length"], 0.3)
+    assert metrics["generator/penalty"] == 0
 
 
 def test_an_odd_number_of_examples_has_no_path_length(key):
