@@ -243,7 +243,7 @@ def test_the_path_length_penalty_is_applied_seldom_and_as_strongly(key):
     step_key = jax.random.fold_in(key, 0)
     prepared = {**batch, "index": jnp.arange(8, dtype=jnp.int32)}
     stats = state.generator.stats
-    (gradient, length), _ = jax.jit(paths.gradients, static_argnums=0)(
+    (gradient, (length, penalty)), _ = jax.jit(paths.gradients, static_argnums=0)(
         penalised, state, step_key, prepared, stats, step_key
     )
 
@@ -255,6 +255,7 @@ def test_the_path_length_penalty_is_applied_seldom_and_as_strongly(key):
     jax.tree.map(moved_by_it, *players, gradient)
     np.testing.assert_allclose(metrics["generator/path_length"], 0.99 * 0.3 + 0.01 * length, rtol=1e-5)
     np.testing.assert_allclose(after.path_length, metrics["generator/path_length"])
+    np.testing.assert_allclose(metrics["generator/penalty"], penalty, rtol=1e-5)
     # Against a calculation of its own: the penalty's value by finite Jacobians of the pictures.
     index = prepared["index"][::2]
     latent = keys.normal(train_step.stream(step_key, "path latent"), index, (5,))
@@ -270,12 +271,14 @@ def test_the_path_length_penalty_is_applied_seldom_and_as_strongly(key):
     slope = jnp.einsum("nhwc,nhwcmls->mls", y, jacobian)
     by_hand = jnp.sqrt(jnp.sum(slope**2, axis=-1).mean(axis=-1))
     np.testing.assert_allclose(length, by_hand.mean(), rtol=1e-4)
+    np.testing.assert_allclose(penalty, 2 * jnp.mean((by_hand - 0.3) ** 2), rtol=1e-3)
     later = dataclasses.replace(state, step=jnp.int32(1))
     a, _ = jax.jit(train_step.train_step, static_argnums=0)(plain, later, batch, key)
     b, metrics = jax.jit(train_step.train_step, static_argnums=0)(penalised, later, batch, key)
     close_trees = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)  # Two programs round apart.
     jax.tree.map(close_trees, a.generator.params, b.generator.params)
     np.testing.assert_allclose(metrics["generator/path_length"], 0.3)
+    assert metrics["generator/penalty"] == 0
 
 
 def test_an_odd_number_of_examples_has_no_path_length(key):
