@@ -9,6 +9,7 @@ References:
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -59,10 +60,10 @@ def _picked(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
 
 def _picked_by_products(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
     down, right = (
-        (place[:, None] == jnp.arange(size, dtype=jnp.int32)).astype(x.dtype)
+        place[:, None] == jnp.arange(size, dtype=jnp.int32)
         for place, size in zip((rows, columns), x.shape[:2], strict=True)
     )
-    return jnp.einsum("hH,wW,HWc->hwc", down, right, x, precision="highest", optimize=[(0, 2), (0, 1)])
+    return _along_both(x, down, right)
 
 
 def _reflected(place: jax.Array, size: int) -> jax.Array:
@@ -89,14 +90,13 @@ def transformed(x: jax.Array, matrix: jax.Array, shift: jax.Array) -> jax.Array:
     """
     size = jnp.asarray(x.shape[:2], jnp.float32)
     wide = x.astype(x.dtype if x.dtype.itemsize > 2 else jnp.float32)
-    doubled = _doubled(_doubled(jnp.pad(wide, [(_HALF, _HALF), (_HALF, _HALF), (0, 0)], mode="reflect"), 0), 1)
+    doubled = _along_both(wide, *(_doubling(n) for n in x.shape[:2]))
     # What the halving filter will look at: half a filter more on each side. Pixel k of a doubled picture is at k / 2.
     grid = jnp.meshgrid(*(jnp.arange(-_HALF + 1, 2 * n + _HALF - 1, dtype=jnp.float32) / 2 for n in x.shape[:2]))
     middle = (size - 1) / 2
     points = jnp.stack([axis.T for axis in grid], axis=-1) - middle - shift * size
     points = 2 * (jnp.einsum("ab,hwb->hwa", matrix, points, precision="highest") + middle)
-    sampled = _sampled(doubled, points)
-    return _halved(_halved(sampled, 0), 1).astype(x.dtype)
+    return _along_both(_sampled(doubled, points), *(_halving(n) for n in x.shape[:2])).astype(x.dtype)
 
 
 def _sampled(x: jax.Array, points: jax.Array) -> jax.Array:
@@ -116,29 +116,37 @@ def _sampled(x: jax.Array, points: jax.Array) -> jax.Array:
     return above * (1 - down) + below * down
 
 
-def _doubled(x: jax.Array, axis: int) -> jax.Array:
-    """Twice as many pixels along an axis, pixel k at k / 2 of the original ones."""
-    taps = np.sqrt(2) * np.asarray(SYM6)
-    pads = [(_HALF // 2, _HALF // 2) if index == axis else (0, 0) for index in range(x.ndim)]
-    padded, size = jnp.pad(x, pads, mode="reflect"), x.shape[axis]
-    phases = []
-    for odd in (0, 1):
-        # Pixel 2 i + odd sums taps[j] x[i + (odd + 5 - j) / 2] over the j for which that is a pixel.
-        offsets = {(odd + _HALF - 1 - j) // 2: taps[j] for j in range(2 * _HALF) if (odd + _HALF - 1 - j) % 2 == 0}
-        slices = [
-            taken.astype(x.dtype) * jax.lax.slice_in_dim(padded, by + _HALF // 2, by + _HALF // 2 + size, axis=axis)
-            for by, taken in offsets.items()
-        ]
-        phases.append(functools.reduce(jnp.add, slices))
-    return jnp.stack(phases, axis + 1).reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
+@functools.lru_cache(8)
+def _doubling(size: int) -> np.ndarray:
+    """The matrix that doubles a row of pixels, reflected around, pixel k of the result at k / 2 of the original ones.
+
+    The result begins `_HALF` original pixels before the first and ends as many after the last.
+
+    Returns:
+        [2 size + 4 _HALF, size].
+    """
+    matrix, period = np.zeros((2 * size + 4 * _HALF, size)), max(2 * (size - 1), 1)
+    for row in range(len(matrix)):
+        # Of a row of pixels with zeros between them, filtered.
+        for tap in range((row + _HALF - 1) % 2, 2 * _HALF, 2):
+            place = (row - 2 * _HALF + _HALF - 1 - tap) // 2 % period
+            matrix[row, min(place, period - place)] += np.sqrt(2) * SYM6[tap]
+    return matrix
 
 
-def _halved(x: jax.Array, axis: int) -> jax.Array:
-    """Half as many pixels along an axis, less half a filter at both ends: with `_doubled` between them the identity."""
-    taps = np.asarray(SYM6) / np.sqrt(2)
-    size = (x.shape[axis] - 2 * _HALF + 2) // 2
-    slices = [taps[j].astype(x.dtype) * jax.lax.slice_in_dim(x, j, j + 2 * size - 1, 2, axis) for j in range(2 * _HALF)]
-    return functools.reduce(jnp.add, slices)
+@functools.lru_cache(8)
+def _halving(size: int) -> np.ndarray:
+    """The matrix [size, 2 size + 2 _HALF - 2] that halves a row of pixels: after `_doubling` the identity."""
+    matrix = np.zeros((size, 2 * size + 2 * _HALF - 2))
+    for row in range(size):
+        matrix[row, 2 * row : 2 * row + 2 * _HALF] = np.asarray(SYM6) / np.sqrt(2)
+    return matrix
+
+
+def _along_both(x: jax.Array, down: Any, right: Any) -> jax.Array:
+    """The products of matrices [h, H] and [w, W] with a picture [H, W, C] along both axes -> [h, w, C]."""
+    matrices = (matrix.astype(x.dtype) for matrix in (down, right))
+    return jnp.einsum("hH,wW,HWc->hwc", *matrices, x, precision="highest", optimize=[(0, 2), (0, 1)])
 
 
 def amplified(x: jax.Array, gains: jax.Array) -> jax.Array:
@@ -152,10 +160,11 @@ def amplified(x: jax.Array, gains: jax.Array) -> jax.Array:
         [H, W, C].
     """
     gains = gains.astype(x.dtype)
-    down, right = (jnp.einsum("b,bij->ij", gains, _bands(size).astype(x.dtype)) for size in x.shape[:2])
-    return jnp.einsum("hH,wW,HWc->hwc", down, right, x, precision="highest", optimize=[(0, 2), (0, 1)])
+    bands = (_bands(size).astype(x.dtype) for size in x.shape[:2])
+    return _along_both(x, *(jnp.einsum("b,bij->ij", gains, band, precision="highest") for band in bands))
 
 
+@functools.lru_cache(8)
 def _bands(size: int) -> np.ndarray:
     """Of each band the matrix [size, size] that filters a row, reflected around; their sum is the identity."""
     low = np.convolve(SYM2, SYM2[::-1]) / 2
