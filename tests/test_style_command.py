@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import signal
 
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ from PIL import Image, ImageCms
 from safetensors.numpy import save_file
 
 from jaxgan import cli
-from jaxgan.cli.style import DEMO, Style
+from jaxgan.cli.style import DEMO, Style, _plot
 from jaxgan.style import colour, losses, pictures, recipe, transfer, weights
 
 # Three convolutions: compiled in a few seconds.
@@ -380,6 +381,21 @@ def test_huge_weights_are_those_of_a_usual_sum():
         [usual.content_weight, usual.style_weight, usual.tv_weight], np.array([1, 20, 10]), rtol=1e-12
     )
     assert np.isfinite(Style(style_weight=1e308, content_weight=1e308).options((64, 64, 3)).style_weight)
+
+
+def test_no_complaint_of_the_compiler_is_shown(files, capsys, monkeypatch):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
+    fails([files / "absent.png", files / "style.jpg"], capsys)
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"  # Not its boxes about slow machines.
+
+
+def test_losses_that_are_nothing_are_plotted_without_complaint(tmp_path):
+    options = Style(pictures=DEMO, style_weight=0, tv_weight=0).options((320, 320, 3))
+    for value in (0.0, 0.5):  # Only the content is wanted, and the start is it; or not.
+        lines = [{"step": step, "total": value, "content": value, "style": 1.0, "tv": 1.0} for step in range(3)]
+        _plot(tmp_path / "losses.png", lines, options)  # Warnings are errors.
+        assert (tmp_path / "losses.png").exists()
 
 
 def test_bands_are_chosen_where_memory_is_short(monkeypatch, capsys):

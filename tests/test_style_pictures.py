@@ -2,13 +2,14 @@
 
 import importlib.util
 import struct
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image, JpegImagePlugin
 
 from jaxgan import cli
-from jaxgan.style import pictures
+from jaxgan.style import flow, pictures
 from jaxgan.support.errors import UserError
 
 QUICK = ["--content-layers", "relu2_1", "--style-layers", "relu1_1", "relu2_1", "--size", "64", "--quiet"]
@@ -151,6 +152,29 @@ def test_other_deep_pictures(tmp_path):
     found = pictures.read(path)
     np.testing.assert_allclose(found.pixels, picture, atol=3 / 255)
     assert found.note == "converted from its colour profile by way of 8 bits"
+
+
+@needs_deep
+def test_what_needs_a_library_says_so(tmp_path, monkeypatch):
+    import cv2
+    import tifffile
+
+    picture = colours().astype(np.float32)
+    cv2.imwrite(str(tmp_path / "float.tiff"), picture[..., ::-1])
+    pictures.write(tmp_path / "deep.png", picture, None, 16)
+    del cv2, tifffile
+    for name in ("cv2", "tifffile"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(UserError, match=r"float.tiff: a TIFF of floating-point colours: pip install 'jaxgan\[deep\]'"):
+        pictures.read(tmp_path / "float.tiff")
+    found = pictures.read(tmp_path / "deep.png")
+    np.testing.assert_allclose(found.pixels, picture, atol=1.01 / 255)
+    assert found.note == "16 bits, read as 8; pip install 'jaxgan[deep]' reads all of them"
+    for name in ("a.png", "a.tiff"):
+        with pytest.raises(UserError, match=rf"{name}: 16 bits need a library: pip install 'jaxgan\[deep\]'"):
+            pictures.check_depth(tmp_path / name, 16)
+    with pytest.raises(UserError, match=r"a film's optical flow needs OpenCV: pip install 'jaxgan\[video\]'"):
+        flow.opencv()
 
 
 def test_depth_and_transparency_that_a_format_has_not_are_refused(tmp_path):

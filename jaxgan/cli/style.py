@@ -503,12 +503,13 @@ def _plot(path: Path, lines: list[dict[str, float]], options: "transfer.Options"
         values = [weight * line[name] for line in lines]
         if max(values) > 0:  # What has no weight has no place on a logarithmic axis.
             axes.plot([line["step"] for line in lines], values, label=name)
+    if axes.lines:
+        axes.legend()
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=1e-3 * lines[-1]["total"] or None)  # A start from the content has no content loss.
     for done in itertools.accumulate(count for _, count in (options.stages or ())[:-1]):
         axes.axvline(done, color="grey", linewidth=0.8, linestyle="--")
-    axes.set_yscale("log")
-    axes.set_ylim(bottom=1e-3 * lines[-1]["total"] or None)  # A start from the content has no content loss.
     axes.set_xlabel("iteration (dashed: the next larger size)")
     axes.set_ylabel("weighted loss")
-    axes.legend()
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
