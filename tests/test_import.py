@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from jaxgan import cli
-from jaxgan.latent import sampling
 from jaxgan.models import stylegan2
 from jaxgan.run import directory, published
+from jaxgan.step.keys import normal
 from jaxgan.support import images
 
 RECORDED = np.load(Path(__file__).with_name("data") / "stylegan2.npz")
@@ -53,7 +54,7 @@ def sampled(run, out, *options):
 @jax.jit
 def made(psi):
     """What the generator makes of the latents that `jaxgan sample` draws."""
-    latent = sampling.draw_latents(jax.random.key(0), 4, LATENT_SIZE)
+    latent = normal(jax.random.key(0), jnp.arange(4), (LATENT_SIZE,))
     styles = GENERATOR.apply(VARIABLES, latent, train=False, method="mapping")
     drawn = stylegan2.truncate(styles, VARIABLES["batch_stats"]["average_style"], psi)
     return GENERATOR.apply(VARIABLES, drawn, train=False, method="synthesis")

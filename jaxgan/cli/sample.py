@@ -112,7 +112,7 @@ def _latents(
     trained = read_pictures(run, best, label)
     psi = truncation if mix.has_styles(trained.game) else None
     bound = None if mix.has_styles(trained.game) else truncation
-    latent = sampling.draw_latents(jax.random.key(seed), count, trained.game.latent_size, bound)
+    latent = sampling.draw_latents(trained.game, jax.random.key(seed), count, bound)
     if not trained.classes:
         return trained, latent, None, psi
     return trained, latent, jnp.arange(count) % trained.classes if label is None else jnp.full(count, label), psi
