@@ -79,7 +79,7 @@ def test_the_picture_has_the_same_latents_and_the_runs_own_curves(runs):
     one, two, *curves = figure.axes
     assert [axes.get_title().splitlines()[0] for axes in (one, two)] == ["one", "two"]
     trained = read[0].trained
-    latent = sampling.draw_latents(jax.random.key(5), 36, 4)
+    latent = sampling.draw_latents(trained.game, jax.random.key(5), 36)
     sheet = images.grid(sampling.pictures(trained.game, trained.state.ema, latent), 6)
     for axes in (one, two):  # The two runs' parameters are the same.
         np.testing.assert_array_equal(axes.images[0].get_array(), sheet[..., 0])

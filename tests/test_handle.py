@@ -45,7 +45,7 @@ def test_a_run_of_an_array_shows_itself(run: jaxgan.Run):
 
 
 def test_its_game_and_state_are_those_of_the_step(run: jaxgan.Run):
-    latent = train_step.latents(jax.random.key(0), 2, run.game.latent_size)
+    latent = train_step.latents(run.game, jax.random.key(0), 2)
     made = train_step.generate(run.game, run.state.ema, latent)
     assert np.asarray(made).shape == (2, 28, 28, 1)
 

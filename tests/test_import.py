@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from jaxgan import cli
-from jaxgan.latent import sampling
 from jaxgan.models import stylegan2
 from jaxgan.run import directory, published, start
+from jaxgan.step.keys import normal
 from jaxgan.support import images
 
 RECORDED = np.load(Path(__file__).with_name("data") / "stylegan2.npz")
@@ -55,7 +56,7 @@ def sampled(run, out, *options):
 @jax.jit
 def made(psi):
     """What the generator makes of the latents that `jaxgan sample` draws."""
-    latent = sampling.draw_latents(jax.random.key(0), 4, LATENT_SIZE)
+    latent = normal(jax.random.key(0), jnp.arange(4), (LATENT_SIZE,))
     styles = GENERATOR.apply(VARIABLES, latent, train=False, method="mapping")
     drawn = stylegan2.truncate(styles, VARIABLES["batch_stats"]["average_style"], psi)
     return GENERATOR.apply(VARIABLES, drawn, train=False, method="synthesis")
@@ -74,7 +75,7 @@ def test_samples_are_the_published_generators(run, tmp_path):
 
 def test_noise_and_a_cutoff_of_truncation(run, tmp_path, capsys):
     """As NVIDIA's generate.py has them: noise the same, each picture's own or none; only the coarsest styles drawn."""
-    latent = sampling.draw_latents(jax.random.key(0), 4, LATENT_SIZE)
+    latent = normal(jax.random.key(0), jnp.arange(4), (LATENT_SIZE,))
     silent = jax.tree_util.tree_map_with_path(lambda path, x: x * ("noise" not in str(path[-1])), VARIABLES["params"])
     call = jax.jit(GENERATOR.apply, static_argnames=("train", "method"))
     styles = call(VARIABLES, latent, train=False, method="mapping")

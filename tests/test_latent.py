@@ -85,7 +85,7 @@ def test_standing_statistics_are_the_moments_of_fresh_batches(truncation):
     second = sampling._moments(
         game,
         {**variables, "batch_stats": jax.tree.map(jnp.zeros_like, variables["batch_stats"])},
-        sampling.draw_latents(stream(jax.random.fold_in(jax.random.key(0), 1), "latent"), 100, 3),
+        sampling.draw_latents(game, stream(jax.random.fold_in(jax.random.key(0), 1), "latent"), 100),
         jax.random.randint(stream(jax.random.fold_in(jax.random.key(0), 1), "label"), (100,), 0, 5),
         jax.random.key(0),
     )["BatchNorm_0"]["mean"]
@@ -174,7 +174,7 @@ def test_crossed_styles_by_hand():
 
 def test_mixed_cells_and_edges(styled):
     game, variables = styled
-    latent = train_step.latents(jax.random.key(2), 5, 8)
+    latent = train_step.latents(game, jax.random.key(2), 5)
     samples = sampling.pictures(game, variables, latent)
     styles = mix.styles(game, variables, latent)
     assert styles.shape == (5, LAYERS, STYLE)
@@ -200,7 +200,7 @@ def test_mixed_cells_and_edges(styled):
 
 def test_a_generators_own_picture_is_recovered(plain, metric, key):
     game, variables = plain
-    target = train_step.generate(game, variables, train_step.latents(jax.random.key(5), 1, 4))[0]
+    target = train_step.generate(game, variables, train_step.latents(game, jax.random.key(5), 1))[0]
     reports = []
     found = project.project(
         game, variables, metric, target, key, steps=150, every=60, on_pictures=lambda *report: reports.append(report)
@@ -218,7 +218,7 @@ def test_a_generators_own_picture_is_recovered(plain, metric, key):
 
 def test_the_same_key_finds_the_same_however_it_is_cut(plain, metric, key):
     game, variables = plain
-    target = train_step.generate(game, variables, train_step.latents(jax.random.key(5), 1, 4))[0]
+    target = train_step.generate(game, variables, train_step.latents(game, jax.random.key(5), 1))[0]
 
     def search(key, **options):
         return project.project(game, variables, metric, target, key, steps=7, every=3, **options)
@@ -234,9 +234,9 @@ def test_the_same_key_finds_the_same_however_it_is_cut(plain, metric, key):
 
 def test_the_start_is_the_best_of_many_latents(plain, metric, key):
     game, variables = plain
-    target = train_step.generate(game, variables, train_step.latents(jax.random.key(5), 1, 4))
+    target = train_step.generate(game, variables, train_step.latents(game, jax.random.key(5), 1))
     _, state, picture = project.begin(game, variables, metric, target, key)
-    others = train_step.generate(game, variables, train_step.latents(jax.random.key(6), 20, 4))
+    others = train_step.generate(game, variables, train_step.latents(game, jax.random.key(6), 20))
 
     def loss(images):
         return metric(images, jnp.broadcast_to(target, images.shape)) + jnp.mean((images - target) ** 2, axis=(1, 2, 3))
@@ -247,7 +247,7 @@ def test_the_start_is_the_best_of_many_latents(plain, metric, key):
 
 def test_steps_by_hand(plain, metric, key):
     game, variables = plain
-    target = train_step.generate(game, variables, train_step.latents(jax.random.key(5), 1, 4))
+    target = train_step.generate(game, variables, train_step.latents(game, jax.random.key(5), 1))
     goal, state, picture = project.begin(game, variables, metric, target, key)
 
     def after_one(done, steps):
@@ -283,7 +283,7 @@ def test_styles_begin_with_their_mean_and_noise_that_ends(styled, metric, key):
 
 def test_styles_of_all_layers_stay_one_unless_told_otherwise(styled, metric, key):
     game, variables = styled
-    latent = train_step.latents(jax.random.key(5), 2, 8)
+    latent = train_step.latents(game, jax.random.key(5), 2)
     # No style of one latent makes it.
     coarse, fine = mix.styles(game, variables, latent)
     mixed = mix.cross(coarse, fine, 2)
@@ -382,7 +382,7 @@ def test_directions_command(run, tmp_path):
     call("directions", run, "--count", 3, "--steps", 5, "--label", 4, "--out", tmp_path / "a.png")
     sheet = np.asarray(opened(tmp_path / "a.png"))[::3, ::3]
     trained = directory.read(run)
-    latent = sampling.draw_latents(jax.random.key(0), 1, 8)
+    latent = sampling.draw_latents(trained.game, jax.random.key(0), 1)
     middle = sampling.pictures(trained.game, trained.state.ema, latent, jnp.full(1, 4))[0, ..., 0]
     for row in range(3):
         rows = sheet[2 + 30 * row : 30 + 30 * row]
@@ -395,10 +395,10 @@ def test_directions_command_with_styles(styled_run, styled):
     scale = round(512 / (SIDE * 3 + 8))
     sheet = np.asarray(opened(styled_run / "directions.png"))[::scale, ::scale]
     game, variables = styled
-    styles = mix.styles(game, variables, sampling.draw_latents(jax.random.key(0), 1, 8))[0]
+    styles = mix.styles(game, variables, sampling.draw_latents(game, jax.random.key(0), 1))[0]
     found, _ = directions.directions(directions.weights(game, variables["params"]), 2)
     # Two standard deviations of a component of the styles.
-    latent = train_step.latents(jax.random.key(9), 10_000, 8)
+    latent = train_step.latents(game, jax.random.key(9), 10_000)
     deviation = jnp.sqrt(jnp.mean(jnp.var(mix.styles(game, variables, latent)[:, 0], axis=0)))
     wanted = sampling.pictures(mix.of_styles(game), variables, styles + 2 * deviation * found[1:2, None])[0]
     np.testing.assert_allclose(sheet[4 + SIDE : 4 + 2 * SIDE, 6 + 2 * SIDE : 6 + 3 * SIDE], wanted, atol=3)

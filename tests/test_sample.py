@@ -112,7 +112,7 @@ def test_a_walk_visits_the_seeds_that_are_named(run, tmp_path):
     arguments = ["--through", "5", "3", "--frames", "2", "--label", "1", "--out"]
     cli.main(["interpolate", str(run), *arguments, str(tmp_path / "strip.png")])
     trained = directory.read(run)
-    ends = sampling.latents_of([5, 3], 4)
+    ends = sampling.latents_of(trained.game, [5, 3])
     halves = [sampling.slerp(ends[0], ends[1], jnp.float32(0.5)), sampling.slerp(ends[1], ends[0], jnp.float32(0.5))]
     latent = jnp.stack([ends[0], halves[0], ends[1], halves[1]])
     made = sampling.pictures(trained.game, trained.state.ema, latent, np.ones(4, np.int32))
@@ -137,7 +137,7 @@ def test_a_walk_through_projected_styles_is_straight(styled, tmp_path, capsys):
     np.savez(tmp_path / "me.npz", styles=mine)
     arguments = ["interpolate", "x", "--through", str(tmp_path / "me.npz"), "7", "--frames", "4", "--out"]
     cli.main([*arguments, str(tmp_path / "strip.png")])
-    seventh = mix.styles(game, variables, sampling.latents_of([7], 5))[0]
+    seventh = mix.styles(game, variables, sampling.latents_of(game, [7]))[0]
     way = [mine + share * (seventh - mine) for share in (0, 0.25, 0.5, 0.75, 1, 0.75, 0.5, 0.25)]
     made = sampling.pictures(mix.of_styles(game), variables, jnp.stack(way))
     np.testing.assert_allclose(images.load(tmp_path / "strip.png").astype(int), images.sheet(made, 4), atol=1)

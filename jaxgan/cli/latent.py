@@ -61,7 +61,7 @@ class Mix:
         game, variables, key = trained.game, trained.state.ema, jax.random.key(self.seed)
         if not mix.has_styles(game):
             raise UserError(f"{self.run}: has no styles to mix; train a stylegan2 config")
-        latent = sampling.draw_latents(key, self.columns + self.rows, game.latent_size)
+        latent = sampling.draw_latents(game, key, self.columns + self.rows)
         styles = mix.styles(game, variables, latent, _labels(label, len(latent)))
         layers = styles.shape[1]
         crossover = max(1, layers // 3) if self.crossover is None else self.crossover
@@ -208,7 +208,7 @@ class Directions:
         if self.count > len(matrix):
             raise UserError(f"--count must be at most {len(matrix)}, the length of the latent, not {self.count}")
         found, _ = directions.directions(matrix, self.count)
-        latent, reach = sampling.draw_latents(key, 1, game.latent_size), self.strength
+        latent, reach = sampling.draw_latents(game, key, 1), self.strength
         if mix.has_styles(game):
             _, spread = mix.statistics(game, variables, stream(key, "mean"), _labels(label, 1))
             latent, reach = mix.styles(game, variables, latent, _labels(label, 1)), reach * spread / len(matrix) ** 0.5

@@ -195,7 +195,7 @@ class _Draw:
         from jaxgan.latent import sampling
 
         trained, bound, psi = self._opened()
-        latent = sampling.draw_latents(jax.random.key(self.seed), count, trained.game.latent_size, bound)
+        latent = sampling.draw_latents(trained.game, jax.random.key(self.seed), count, bound)
         return trained, latent, self._labels(trained, range(count)), psi
 
     def of(self, chosen: list[int]) -> "tuple[Trained, Any, Any, float | None]":
@@ -203,7 +203,7 @@ class _Draw:
         from jaxgan.latent import sampling
 
         trained, bound, psi = self._opened()
-        latent = sampling.latents_of(chosen, trained.game.latent_size, bound)
+        latent = sampling.latents_of(trained.game, chosen, bound)
         return trained, latent, self._labels(trained, chosen), psi
 
     def some(self, count: int) -> "tuple[Trained, Any, Any, float | None]":
@@ -221,9 +221,7 @@ class _Draw:
         trained, bound, psi = self._opened()
         game, variables = trained.game, trained.state.ema
         found = {name: self._found(Path(name), trained) for name in named if not name.isdecimal()}
-        drawn = {
-            name: sampling.latents_of(seeds(name), game.latent_size, bound)[0] for name in named if name not in found
-        }
+        drawn = {name: sampling.latents_of(game, seeds(name), bound)[0] for name in named if name not in found}
         if not any(value.ndim == 2 for value in found.values()):
             return trained, game, jnp.stack([(found | drawn)[name] for name in named]), psi
         label = jnp.full(1, self.label or 0) if trained.classes else None

@@ -124,7 +124,7 @@ def generated(
         for begin in range(0, len(numbers), batches.size()):
             part = numbers[begin : begin + batches.size()]
             index = batches.spread(batches.filled(part).astype(np.int32))
-            latent = sampling.latents_at(key, index, game.latent_size, bound)
+            latent = sampling.latents_at(game, key, index, bound)
             label = batches.spread(labels(batches.filled(part))) if classes else None
             made = sampling.generate(game, psi, own, latent, label)
             yield images.to_uint8(np.asarray(made)[: len(part)])

@@ -10,47 +10,53 @@ import numpy as np
 
 from jaxgan import train_step
 from jaxgan.models import layers, stylegan2
-from jaxgan.step.keys import each, normal, stream
+from jaxgan.step.game import Game, drawn, standard_normal
+from jaxgan.step.keys import each, stream
 from jaxgan.support import images
 
 _BATCH = 100  # Pictures a call of the generator, so that memory does not grow with the number asked for.
 
 
-def draw_latents(key: jax.Array, count: int, size: int, truncation: float | None = None) -> jax.Array:
+def draw_latents(game: Game, key: jax.Array, count: int, truncation: float | None = None) -> jax.Array:
     """Draws latents for sampling; the first ones are the same however many are drawn.
 
     Args:
+        game: the rules.
         key: PRNG key.
         count: number of latents N.
-        size: length of each.
         truncation: redraw components beyond +- this (arXiv 1809.11096, section 3.1): less variety, more typical
-            pictures. None draws from the whole normal distribution, as in training.
+            pictures. None draws from the whole prior, as in training.
 
     Returns:
-        float32 [N, size].
+        [N, ...], of the default prior float32 [N, latent_size].
+
+    Raises:
+        ValueError: a truncation, and the game has a prior of its own.
     """
-    return latents_at(key, jnp.arange(count), size, truncation)
+    return latents_at(game, key, jnp.arange(count), truncation)
 
 
-def latents_at(key: jax.Array, index: jax.Array, size: int, truncation: float | None = None) -> jax.Array:
-    """The latents [N, size] that have these places int32 [N] in what `draw_latents` draws."""
+def latents_at(game: Game, key: jax.Array, index: jax.Array, truncation: float | None = None) -> jax.Array:
+    """The latents [N, ...] that have these places int32 [N] in what `draw_latents` draws."""
     if truncation is None:
-        return normal(key, index, (size,))
-    keys = each(key, index)
-    return jax.vmap(lambda k: jax.random.truncated_normal(k, -truncation, truncation, (size,)))(keys)
+        return drawn(game, key, index)
+    if game.prior is not standard_normal:
+        raise ValueError("truncation: only standard normal latents are truncated, and this game has another prior")
+    size = (game.latent_size,)
+    return jax.vmap(lambda k: jax.random.truncated_normal(k, -truncation, truncation, size))(each(key, index))
 
 
-def latents_of(seeds: Sequence[int], size: int, truncation: float | None = None) -> jax.Array:
-    """A latent for each of several seeds, [N, size]: the first that `draw_latents` draws of that seed."""
+def latents_of(game: Game, seeds: Sequence[int], truncation: float | None = None) -> jax.Array:
+    """A latent for each of several seeds, [N, ...]: the first that `draw_latents` draws of that seed."""
 
     def first(seed: jax.Array) -> jax.Array:
-        return latents_at(jax.random.key(seed), jnp.arange(1), size, truncation)[0]
+        return latents_at(game, jax.random.key(seed), jnp.arange(1), truncation)[0]
 
     return jax.vmap(first)(jnp.asarray(seeds, jnp.uint32))
 
 
 def outputs(
-    game: train_step.Game,
+    game: Game,
     variables: Any,
     latent: jax.Array,
     label: Any = None,
@@ -63,7 +69,7 @@ def outputs(
     Args:
         game: the rules.
         variables: the generator's variables.
-        latent: [N, latent_size].
+        latent: [N, ...], as drawn.
         label: int32 [N] for a conditional generator.
         psi: of a generator with styles, draw them towards the average one (see `stylegan2.truncate`).
         noise: of a generator with styles, PRNG key of noise that each picture has for itself, as in training; the same
@@ -88,7 +94,7 @@ def outputs(
 
 @functools.partial(jax.jit, static_argnums=0)
 def generate(
-    game: train_step.Game,
+    game: Game,
     psi: float | jax.Array | None,
     variables: Any,
     latent: jax.Array,
@@ -106,7 +112,7 @@ def generate(
 
 
 def pictures(
-    game: train_step.Game,
+    game: Game,
     variables: Any,
     latent: jax.Array,
     label: Any = None,
@@ -119,7 +125,7 @@ def pictures(
 
 
 def standing(
-    game: train_step.Game,
+    game: Game,
     variables: Any,
     key: jax.Array,
     batches: int,
@@ -159,7 +165,7 @@ def standing(
     empty = jax.tree_util.tree_map_with_path(lambda path, x: jnp.zeros_like(x) if is_moment(path) else x, stats)
     for index in range(batches):
         own = jax.random.fold_in(key, index)
-        latent = draw_latents(stream(own, "latent"), _BATCH, game.latent_size, truncation)
+        latent = draw_latents(game, stream(own, "latent"), _BATCH, truncation)
         label = jax.random.randint(stream(own, "label"), (_BATCH,), 0, classes) if classes else None
         found = _moments(game, {**variables, "batch_stats": empty}, latent, label, stream(own, "noise"))
         total = jax.tree.map(jnp.add, total, found)
@@ -170,12 +176,12 @@ def standing(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _moments(game: train_step.Game, variables: Any, latent: jax.Array, label: jax.Array | None, key: jax.Array) -> Any:
+def _moments(game: Game, variables: Any, latent: jax.Array, label: jax.Array | None, key: jax.Array) -> Any:
     labels = () if label is None else (label,)
     return game.generator.apply(variables, latent, *labels, rngs=key, mutable=["batch_stats"])[1]["batch_stats"]
 
 
-def landscape(game: train_step.Game, variables: Any, reach: float) -> np.ndarray:
+def landscape(game: Game, variables: Any, reach: float) -> np.ndarray:
     """A discriminator's logits on the plane, for games of points.
 
     Args:
@@ -192,7 +198,7 @@ def landscape(game: train_step.Game, variables: Any, reach: float) -> np.ndarray
     return np.asarray(_logits(game, variables, jnp.tile(points, game.pack))).reshape(96, 96)
 
 
-def fixed_sheet(game: train_step.Game, variables: Any, classes: int, key: jax.Array) -> np.ndarray:
+def fixed_sheet(game: Game, variables: Any, classes: int, key: jax.Array) -> np.ndarray:
     """A sheet of samples of the same latents at every call: 8 x 8, or for a conditional game a column a class.
 
     Returns:
@@ -201,7 +207,7 @@ def fixed_sheet(game: train_step.Game, variables: Any, classes: int, key: jax.Ar
     columns = min(classes, 10) or 8
     count = 8 * columns
     label = jnp.arange(count) % columns if classes else None
-    latent = train_step.latents(stream(key, "samples"), count, game.latent_size)
+    latent = train_step.latents(game, stream(key, "samples"), count)
     return images.grid(pictures(game, variables, latent, label), columns)
 
 
@@ -242,7 +248,7 @@ def slerp(start: jax.Array, end: jax.Array, share: jax.Array) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _logits(game: train_step.Game, variables: Any, image: jax.Array) -> jax.Array:
+def _logits(game: Game, variables: Any, image: jax.Array) -> jax.Array:
     # Statistics that a network updates, such as those of spectral normalisation, are dropped.
     mutable = [name for name in variables if name != "params"]
     return game.discriminator.apply(variables, image, rngs=jax.random.key(0), mutable=mutable)[0]

@@ -193,7 +193,7 @@ def _draw_samples(axes: Any, run: Run, seed: int) -> None:
     trained = run.trained
     points = len(trained.shape) == 1
     count = _POINTS if points else _SIDE**2
-    latent = sampling.draw_latents(jax.random.key(seed), count, trained.game.latent_size)
+    latent = sampling.draw_latents(trained.game, jax.random.key(seed), count)
     label = np.arange(count, dtype=np.int32) % trained.classes if trained.classes else None
     if points:
         samples = sampling.outputs(trained.game, trained.state.ema, latent, label)

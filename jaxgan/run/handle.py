@@ -133,7 +133,7 @@ class Run:
         trained = directory.read_pictures(self.path, label=label)
         game, classes = trained.game, trained.classes
         psi, bound = (truncation, None) if mix.has_styles(game) else (None, truncation)
-        latent = sampling.draw_latents(jax.random.key(seed), count, game.latent_size, bound)
+        latent = sampling.draw_latents(game, jax.random.key(seed), count, bound)
         every = None if not classes else np.full(count, label) if label is not None else np.arange(count) % classes
         every = None if every is None else every.astype(np.int32)
         made = images.to_uint8(sampling.outputs(game, trained.state.ema, latent, every, psi))

@@ -161,9 +161,7 @@ class Recorder:
         if self._reference is None:
             self._reference = _examples(self._source, _COMPARED)
         key = stream(jax.random.key(plan.seed), "look")
-        latent = train_step.latents(
-            key, modes.POINT_SAMPLES if self._points else len(self._reference), game.latent_size
-        )
+        latent = train_step.latents(game, key, modes.POINT_SAMPLES if self._points else len(self._reference))
         label = None
         if self._source.classes:
             label = np.arange(len(latent), dtype=np.int32) % self._source.classes

@@ -10,26 +10,38 @@ import optax
 
 from jaxgan import losses
 from jaxgan.step.augment import Augment
+from jaxgan.step.keys import each
 
 Batch = Mapping[str, Any]
 """`{"image": real examples [N, ...], "label": optional int32 [N]}`. "image", and what `Game.view` makes of it, may be a
-pytree (a pyramid of resolutions); the game never looks inside it."""
+pytree (a pyramid of resolutions); the game never looks inside it. "label" may be any condition that both networks are
+given, also a pytree of arrays [N, ...]: the pictures that pictures are made of (pix2pix)."""
 Metrics = dict[str, jax.Array]
 PENALTIES = ("r1", "r2", "drift", "gradient_penalty", "dragan", "consistency")
 """Weights of what is added to the discriminator's loss."""
+Prior = Callable[[jax.Array, int], jax.Array]
+"""(key, `Game.latent_size`) -> one latent, an array of any shape; a plain function with a name, so that games hash."""
+
+
+def standard_normal(key: jax.Array, size: int) -> jax.Array:
+    """A latent of independent standard normal numbers, float32 [size]."""
+    return jax.random.normal(key, (size,), jnp.float32)
 
 
 class Network(Protocol):
     """What the game needs of a network; every Flax Linen module has it.
 
-    A generator is called as `(latent [N, latent_size])` or `(latent, label [N])` and returns images shaped like what
-    `Game.view` makes of `batch["image"]`; a discriminator as `(image)` or `(image, label)` and returns logits, [N] or
-    [N, 1]. Called so, they behave as in training; `generate` passes `train=False` to a generator whose behaviour
-    differs then.
+    A generator is called as `(latent)`, [N, ...] as `Game.prior` draws it, or `(latent, label)` and returns images
+    shaped like what `Game.view` makes of `batch["image"]`; a discriminator as `(image)` or `(image, label)` and returns
+    logits, [N] or [N, 1]. Called so, they behave as in training; `generate` passes `train=False` to a generator whose
+    behaviour differs then.
     """
 
     def init(self, rngs: Any, *args: Any) -> Any:
-        """Returns the variables: a mapping with "params" and perhaps other collections (batch statistics)."""
+        """Returns the variables: a mapping with "params" and perhaps other collections (batch statistics).
+
+        `rngs` holds one key, as "params" and as "default": Linen draws all by the one, NNX all else by the other.
+        """
         ...
 
     def apply(self, variables: Any, *args: Any, rngs: Any, mutable: Any, **keywords: Any) -> Any:
@@ -46,10 +58,14 @@ class Game:
         discriminator: maps images to logits.
         generator_optimizer: the generator's Optax transformation.
         discriminator_optimizer: the discriminator's.
-        latent_size: length of a latent vector; latents are standard normal.
+        latent_size: length of a latent.
+        prior: draws a latent; standard normal if not given.
         view: what of real images is played with, as a function of them and of how far a growing network's newest layers
             are faded in (`fade_steps`): a pyramid of them, or the images at the size of a stage; None for all of them.
         loss: the two losses, functions of logits.
+        generator_term: what the generator minimises besides, as a function of (fakes, batch as it is played with): a
+            scalar, a mean over the examples. pix2pix's is 100 times the mean of |fake - image| (arXiv 1611.07004,
+            equation 4).
         noisy_labels: probability that a real and a fake example are exchanged in the discriminator's loss.
         r1: weight gamma of the R1 penalty (`losses.zero_centred` at real examples); 0 for none, as for all weights.
         r2: weight of the same at fakes.
@@ -102,8 +118,10 @@ class Game:
     generator_optimizer: optax.GradientTransformation
     discriminator_optimizer: optax.GradientTransformation
     latent_size: int
+    prior: Prior = standard_normal
     view: Callable[[Any, jax.Array], Any] | None = None
     loss: losses.Loss = losses.non_saturating
+    generator_term: Callable[[Any, Batch], jax.Array] | None = None
     noisy_labels: float = 0.0
     r1: float = 0.0
     r2: float = 0.0
@@ -195,6 +213,11 @@ def used(weight: Any) -> bool:
 def labels(batch: Batch) -> tuple[jax.Array, ...]:
     """The labels of a batch, as what follows the image or the latent in a call; nothing where it has none."""
     return (batch["label"],) if "label" in batch else ()
+
+
+def drawn(game: Game, key: jax.Array, index: jax.Array) -> jax.Array:
+    """Latents [N, ...], each by its place int32 [N] alone."""
+    return jax.vmap(lambda key: game.prior(key, game.latent_size))(each(key, index))
 
 
 def batch_size(batch: Batch) -> int:

@@ -12,9 +12,14 @@ from jaxgan.step.game import Batch, Game, Network, TrainState, labels, used
 from jaxgan.step.keys import each, stream
 
 
+def rngs(key: jax.Array) -> dict[str, jax.Array]:
+    """What a network is given to draw by: see `Network`."""
+    return {"params": key, "default": key}
+
+
 def apply(network: Network, params: Any, stats: Any, *inputs: Any, key: jax.Array, **keywords: Any) -> tuple[Any, Any]:
     """Calls a network as in training; returns its output and its updated statistics."""
-    return network.apply({"params": params, **stats}, *inputs, rngs=key, mutable=list(stats), **keywords)
+    return network.apply({"params": params, **stats}, *inputs, rngs=rngs(key), mutable=list(stats), **keywords)
 
 
 def judge(

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.step import judging
-from jaxgan.step.game import Batch, Game, Network, TrainState, labels, own
+from jaxgan.step.game import Batch, Game, Network, TrainState, drawn, labels, own
 from jaxgan.step.keys import normal, stream
 
 _DECAY = 0.99  # Of the running mean of lengths.
@@ -64,7 +64,7 @@ def gradients(
     index = batch["index"][::2]
     if len(batch["index"]) % 2:
         raise ValueError(f"path_length: needs an even number of examples on every device, not {len(batch['index'])}")
-    latent = normal(stream(key, "path latent"), index, (game.latent_size,))
+    latent = drawn(game, stream(key, "path latent"), index)
     label = tuple(label[::2] for label in labels(judging.of_fakes(game, batch, key)))
     shape = batch["image"].shape[1:]
     y = normal(stream(key, "path direction"), index, shape) / jnp.sqrt(float(shape[0] * shape[1]))
