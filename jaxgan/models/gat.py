@@ -100,17 +100,14 @@ class Generator(nn.Module):
 
     def _remember(self, style: jax.Array, label: jax.Array | None) -> None:
         """Moves the average styles of those classes that the batch has."""
-        if label is None:
-            share, count = jnp.ones((1, len(style)), style.dtype), jnp.full((1,), len(style), style.dtype)
-        else:
-            share = (jnp.arange(self.classes, dtype=label.dtype)[:, None] == label).astype(style.dtype)
-            count = jnp.sum(share, axis=1)
-        total = jnp.matmul(share, style, precision="highest")
+        old = self.average.value.reshape(-1, self.width)
+        label = jnp.zeros(len(style), jnp.int32) if label is None else label
+        member = (jnp.arange(len(old), dtype=label.dtype)[:, None] == label).astype(style.dtype)
+        total, count = jnp.matmul(member, style, precision="highest"), jnp.sum(member, axis=1, keepdims=True)
         if self.axis is not None:
             total, count = jax.lax.psum((total, count), self.axis)
-        mean, old = total / jnp.maximum(count, 1)[:, None], self.average.value
-        new = _AVERAGE * old + (1 - _AVERAGE) * mean.reshape(old.shape).astype(old.dtype)
-        self.average.value = jnp.where(count[:, None].reshape(-1, *[1] * (old.ndim - 1)) > 0, new, old)
+        new = _AVERAGE * old + (1 - _AVERAGE) * (total / jnp.maximum(count, 1)).astype(old.dtype)
+        self.average.value = jnp.where(count > 0, new, old).reshape(self.average.value.shape)
 
 
 class Discriminator(nn.Module):
@@ -372,7 +369,13 @@ def _scanned(block: type[nn.Module], depth: int, rematerialise: bool) -> Any:
     """Blocks one after another as one layer, whose parameters have the block's number first."""
     if rematerialise:
         block = nn.remat(block, prevent_cse=False)  # Nothing is shared between the turns of a loop.
-    return nn.scan(block, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=nn.broadcast, length=depth)
+    return nn.scan(
+        block,
+        variable_axes={"params": 0},
+        split_rngs={"params": True},
+        in_axes=nn.broadcast,  # pyright: ignore[reportArgumentType]
+        length=depth,
+    )
 
 
 def _patches(x: jax.Array, patch: int) -> jax.Array:
