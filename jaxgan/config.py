@@ -265,6 +265,39 @@ class BigGANDiscriminator(_Discriminator):
     """Side of the feature map in which every position looks at all others; 0 for none."""
 
 
+@_no_others
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _GAT(Adam):
+    width: PositiveInt = 384
+    """Features of a patch; a multiple of 4 x heads."""
+    depth: Annotated[int, Field(ge=4, multiple_of=4)] = 12
+    """Blocks; a multiple of 4."""
+    heads: PositiveInt = 6
+    """How many parts of the features look at other patches by themselves."""
+    patch: PositiveInt = 2
+    """Side of a patch."""
+    rematerialise: bool = True
+    """Compute blocks again where their gradients are, rather than keep them: a quarter more work, far less memory."""
+
+
+@_no_others
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GATGenerator(_GAT):
+    """Transformer that makes a picture after every quarter of its depth (arXiv 2509.24935); see guidance."""
+
+    kind: tyro.conf.Suppress[Literal["gat"]] = "gat"
+
+
+@_no_others
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GATDiscriminator(_GAT):
+    """Transformer that judges the four pictures together."""
+
+    kind: tyro.conf.Suppress[Literal["gat"]] = "gat"
+    embedding: PositiveInt = 2048
+    """Length of a class's vector."""
+
+
 Generator = (
     MLPGenerator
     | DCGANGenerator
@@ -273,6 +306,7 @@ Generator = (
     | MSGGenerator
     | StyleGAN2Generator
     | R3GANGenerator
+    | GATGenerator
 )
 Discriminator = (
     MLPDiscriminator
@@ -282,6 +316,7 @@ Discriminator = (
     | MSGDiscriminator
     | StyleGAN2Discriminator
     | R3GANDiscriminator
+    | GATDiscriminator
 )
 
 
@@ -542,8 +577,13 @@ def _agreeing(config: Config, where: str) -> Config:
         and config.loss not in targets,
         "generator, discriminator: convolutional networks need images, and this data is points; take MLPGenerator and "
         "MLPDiscriminator": points and kinds != {"mlp"},
-        "generator, discriminator: of progressive growing and of MSG-GAN go with their own kind only, not "
-        f"{config.generator.kind} with {config.discriminator.kind}": kinds & {"msg", "progressive"} and len(kinds) > 1,
+        "generator, discriminator: of progressive growing, MSG-GAN and GAT go with their own kind only, not "
+        f"{config.generator.kind} with {config.discriminator.kind}": kinds & {"msg", "progressive", "gat"}
+        and len(kinds) > 1,
+        "generator, discriminator: GAT's width must be a multiple of 4 x heads": any(
+            isinstance(player, _GAT) and player.width % (4 * player.heads)
+            for player in (config.generator, config.discriminator)
+        ),
         "grow: only progressive generators and discriminators grow": config.grow and kinds != {"progressive"},
         "grow, fade_steps: steps must rise, by fade_steps at least, or a size is never quite there": any(
             later - earlier < max(1, fade)
@@ -597,7 +637,7 @@ def _agreeing(config: Config, where: str) -> Config:
 
 def group(config: Config) -> int:
     """How many examples are looked at together: batches, and the parts of them, are of whole groups."""
-    together = config.pack * max(1, config.discriminator.minibatch_stddev)
+    together = config.pack * max(1, getattr(config.discriminator, "minibatch_stddev", 0))
     return math.lcm(together, 2) if config.path_length else together
 
 

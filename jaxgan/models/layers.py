@@ -81,17 +81,19 @@ class Dense(nn.Module):
         use_bias: whether to add a bias a feature.
         dtype: what to compute in.
         kernel_init: how the kernel starts.
+        precision: of float32 products on platforms that round by default (see `jax.lax.Precision`).
     """
 
     features: int
     use_bias: bool = True
     dtype: DTYPE = jnp.float32
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+    precision: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features), jnp.float32)
-        x = matmul(x.astype(self.dtype), kernel)
+        x = matmul(x.astype(self.dtype), kernel, self.precision)
         if self.use_bias:
             x = plus(x, self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32))
         return x
@@ -106,11 +108,11 @@ def dense(features: int, dtype: DTYPE, name: str | None = None) -> Dense:
 # are taken in float32, too: so a parameter is not rounded before it meets the examples but where it does.
 
 
-def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def matmul(x: jax.Array, kernel: jax.Array, precision: str | None = None) -> jax.Array:
     """The product x @ kernel in x's dtype, [..., C] and [C, D] -> [..., D]; the kernel's gradient is of its own."""
     if x.dtype != kernel.dtype:
         return _mixed(*conv.alike(x, kernel))
-    return jax.lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())))
+    return jax.lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())), precision)
 
 
 @jax.custom_vjp

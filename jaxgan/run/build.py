@@ -16,7 +16,7 @@ from jaxgan import config as cfg
 from jaxgan import losses
 from jaxgan.data import ArraySource, Source, StackedMNIST, StreamSource, VariedSource, load_mnist, mixture
 from jaxgan.evaluate import modes
-from jaxgan.models import biggan, dcgan, freezing, mlp, msg, progressive, r3gan, stylegan2
+from jaxgan.models import biggan, dcgan, freezing, gat, mlp, msg, progressive, r3gan, stylegan2
 from jaxgan.run import parallel
 from jaxgan.run.experiment import Experiment, Stage
 from jaxgan.step import augment
@@ -31,6 +31,7 @@ _MODULES: dict[str, Any] = {
     "msg": msg,
     "stylegan2": stylegan2,
     "r3gan": r3gan,
+    "gat": gat,
 }
 """By the kinds of configs; each has a Generator and a Discriminator."""
 
@@ -144,7 +145,10 @@ def check_size(config: cfg.Config, side: int) -> None:
             ("generator", config.generator, biggan.generator_sides),
             ("discriminator", config.discriminator, biggan.discriminator_sides),
         ):
-            if player.kind != "mlp":
+            if player.kind == "gat":
+                what = f"{name}.patch"
+                gat.check_patch(player.patch, side)
+            elif player.kind != "mlp":
                 dcgan.stages(side)
             if player.kind == "biggan":
                 what = f"{name}.attention"
