@@ -2,7 +2,7 @@
 
     launch/local.sh python benchmarks/agreement.py spoil SET --out DIRECTORY
     launch/local.sh python benchmarks/agreement.py blind --out DIRECTORY --round 1
-    launch/local.sh python benchmarks/agreement.py measure SET --out DIRECTORY [--weights lite0=FILE]
+    launch/local.sh python benchmarks/agreement.py measure SET --out DIRECTORY [--lite0 FILE]
     launch/local.sh python benchmarks/agreement.py compare --out DIRECTORY [--exclude NAME ...]
 
 DIRECTORY holds an .npz file of samples for each sheet (benchmarks/families.py makes such). `spoil` adds some that are
@@ -18,26 +18,29 @@ import json
 import random
 import re
 import string
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage, stats
 
-from jaxgan.evaluate import features, origins, report
+from jaxgan.evaluate import features, measures, origins, resizing, sliced
+from jaxgan.evaluate.networks import lite0
+from jaxgan.style import weights
 from jaxgan.support import images
 
-COUNT, SEED, SHEET = 1800, 0, 64
-LAYERS = tuple(f"vgg16:{layer}" for layer in ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3"))
-LITE0 = ("lite0:block2", "lite0:block4", "lite0:block10", "lite0")
+COUNT, SEED, SHEET = 1000, 0, 64
+LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 VARIANTS = "-1f3f[b-f]"
 SMALLER = ("frechet", "kernel", "sliced_wasserstein")
-MEASURES = ("frechet", "kernel", "precision", "recall", "density", "coverage")
 
 
 def spoil(real: origins.Origin, out: Path) -> None:
     """Writes what can be made of one half of the real pictures."""
-    half = origins.halves(real, COUNT, SEED, lambda name: re.sub(VARIANTS, "", name))[1]
+    half = origins.halves(real, 1800, SEED, lambda name: re.sub(VARIANTS, "", name))[1]
     pictures = np.concatenate(list(real.blocks(half)))
     noise = np.random.default_rng(SEED).normal(0, 20, pictures.shape)
     count, side = len(pictures), pictures.shape[1]
@@ -70,24 +73,72 @@ def blind(out: Path, number: int) -> None:
     (out / f"round-{number}.json").write_text(json.dumps(key))
 
 
-def measure(real: origins.Origin, out: Path, weights: dict[str, str]) -> None:
+def measure(real: origins.Origin, out: Path, lite0: Path | None) -> None:
     """Writes every measure of all sheets to measures.json; what is there already stays."""
     path = out / "measures.json"
     found: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.is_file() else {}
-    for name in (*LAYERS, *(LITE0 if "lite0" in weights else ())):
-        looked = features.load(name, weights.get(name.split(":")[0]))
-        for sheet in sheets(out):
-            if f"frechet in {name}" in found.setdefault(sheet, {}):
+    looks = {"vgg16": _vgg16()} | ({"lite0": _lite0(lite0)} if lite0 else {})
+    half = origins.halves(real, 1800, SEED, lambda name: re.sub(VARIANTS, "", name))[0]
+    pictures = np.concatenate(list(real.blocks(half)))
+    wanted = {network: look(pictures) for network, look in looks.items()}
+    patches = _patches(pictures)
+    for sheet, samples in sheets(out).items():
+        samples = samples[:COUNT]
+        mine = found.setdefault(sheet, {})
+        if "sliced_wasserstein" not in mine:
+            mine["sliced_wasserstein"] = sliced.distance(_patches(samples), patches).value
+        for network, look in looks.items():
+            if any(f" in {network}" in name for name in mine):
                 continue
-            wanted = (*MEASURES, *(("sliced_wasserstein",) if name == LAYERS[0] else ()))
-            plan = report.Options(count=COUNT, measures=wanted, variants=VARIANTS, seed=SEED)
-            samples = origins.load(str(out / f"{sheet}.npz"))
-            assert isinstance(samples, origins.Origin)
-            for one, value in report.judge(samples, real, looked, plan).measures.items():
-                if value is not None:
-                    found[sheet][one if one == "sliced_wasserstein" else f"{one} in {name}"] = value.value
-            path.write_text(json.dumps(found, indent=1))
-            print(sheet, name, flush=True)
+            for layer, ours in look(samples).items():
+                theirs = wanted[network][layer]
+                mine[f"frechet in {network}:{layer}"] = measures.frechet(ours, theirs).value
+                mine[f"kernel in {network}:{layer}"] = measures.kernel(ours, theirs, subsets=20).value
+                for one, value in measures.neighbourhoods(ours, theirs).items():
+                    mine[f"{one} in {network}:{layer}"] = value.value
+            print(sheet, network, flush=True)
+        path.write_text(json.dumps(found, indent=1))
+
+
+Look = Callable[[np.ndarray], dict[str, np.ndarray]]
+
+
+def _in_parts(apply: Callable[[jax.Array], dict[str, jax.Array]]) -> Look:
+    """A function of pictures in [-1, 1] as one of any number of uint8 pictures."""
+    compiled = jax.jit(apply)
+
+    def look(pictures: np.ndarray) -> dict[str, np.ndarray]:
+        filled = np.concatenate([pictures, pictures[: -len(pictures) % 50]])
+        parts = [jax.device_get(compiled(part / np.float32(127.5) - 1)) for part in np.split(filled, len(filled) // 50)]
+        return {name: np.concatenate([part[name] for part in parts])[: len(pictures)] for name in parts[0]}
+
+    return look
+
+
+def _vgg16() -> Look:
+    network = weights.load()
+
+    def apply(x: jax.Array) -> dict[str, jax.Array]:
+        return {name: jnp.mean(value, (1, 2)) for name, value in network.features((x + 1) / 2, LAYERS).items()}
+
+    return _in_parts(apply)
+
+
+def _lite0(file: Path) -> Look:
+    params = lite0.from_arrays(str(file), features.read_arrays(str(file), file.read_bytes()))
+
+    def apply(x: jax.Array) -> dict[str, jax.Array]:
+        found: Any = lite0.Lite0().apply({"params": params}, resizing.resize(x, lite0.SIDE, "clean"))
+        return {name: jnp.mean(found[name], (1, 2)) for name in lite0.OUTPUTS}
+
+    return _in_parts(apply)
+
+
+def _patches(pictures: np.ndarray) -> sliced.Patches:
+    collector = sliced.Collector(len(pictures), SEED)
+    for part in np.array_split(pictures, len(pictures) // 50):
+        collector.add(np.asarray(level) for level in sliced.pyramid(jnp.asarray(part / np.float32(127.5) - 1)))
+    return collector.patches()
 
 
 def compare(out: Path, exclude: list[str]) -> None:
@@ -127,7 +178,7 @@ def main() -> None:
     parser.add_argument("set", nargs="?")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--round", type=int, default=1)
-    parser.add_argument("--weights", nargs="*", default=[], metavar="NETWORK=FILE")
+    parser.add_argument("--lite0", type=Path, help="EfficientNet-lite0's trunk, .safetensors")
     parser.add_argument("--exclude", nargs="*", default=[])
     options = parser.parse_args()
     real: Any = origins.load(options.set) if options.set else None
@@ -137,7 +188,7 @@ def main() -> None:
         case "blind":
             blind(options.out, options.round)
         case "measure":
-            measure(real, options.out, dict(pair.split("=", 1) for pair in options.weights))
+            measure(real, options.out, options.lite0)
         case "compare":
             compare(options.out, options.exclude)
 
