@@ -1,6 +1,7 @@
 """How much a film flickers, with each frame from the one before and with each by itself.
 
     launch/local.sh python benchmarks/style_flicker.py --out FOLDER [--frames 36] [--size 192] [--steps 150]
+        [--options "OPTIONS of jaxgan style, for both sides"]
 
 The film is made of two pictures with a known motion: the demonstration's cat behind, a painted disc that crosses it.
 Flicker is the root mean square, over the pixels that are seen in both, of the difference of each frame from the one
@@ -10,6 +11,7 @@ is there already is left alone: the same command goes on. Needs `jaxgan[video]`.
 """
 
 import argparse
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -84,6 +86,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=36)
     parser.add_argument("--size", type=int, default=192)
     parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--options", default="")
     options = parser.parse_args()
     scene = Scene(options.size)
     content = [scene.frame(number) for number in range(options.frames)]
@@ -96,6 +99,7 @@ def main() -> None:
     first, *rest = (Image.fromarray(frame) for frame in content)
     first.save(options.out / "scene.webp", save_all=True, append_images=rest, duration=83, loop=0, lossless=True)
     style = [str(ASSETS / "swirls.jpg"), "--steps", str(options.steps), "--size", "original"]
+    style += shlex.split(options.options)
 
     def timed(arguments: list[str]) -> float:
         since = time.perf_counter()
