@@ -23,8 +23,8 @@
 # The loss by the pixels of the picture that is being made. The network's weights are constants.</details>
 #
 # <details><summary>2. A layer's features are [height, width, channels]. What is left of a picture if you only keep
-# which channels are active together, averaged over all positions?</summary>Its texture: colours, strokes, repeated forms.
-# Where things were is gone.</details>
+# which channels are active together, averaged over all positions?</summary>Its texture: colours, strokes, repeated
+# forms. Where things were is gone.</details>
 #
 # <details><summary>3. Why not compare pixels with the content picture instead of features?</summary>
 # Pixels would hold the colours and strokes of the photograph in place, and those are just what shall change.</details>
