@@ -8,8 +8,8 @@ import dataclasses
 import functools
 from typing import Any
 
-import flax
 import jax
+from flax import traverse_util
 
 from jaxgan.support.errors import UserError
 
@@ -61,8 +61,8 @@ def _first(network: Any, count: int, structure: Any, leaves: Any) -> frozenset[t
     def init(*args: Any) -> Any:
         variables = network.init(jax.random.key(0), *args)
         # Here, before JAX sorts them by name, they are in the order of their first use.
-        order.extend(path[:-1] for path in flax.traverse_util.flatten_dict(variables["params"]))
-        kernels.update(path[:-1] for path in flax.traverse_util.flatten_dict(variables["params"]) if "kernel" in path)
+        order.extend(path[:-1] for path in traverse_util.flatten_dict(variables["params"]))
+        kernels.update(path[:-1] for path in traverse_util.flatten_dict(variables["params"]) if "kernel" in path)
         return variables
 
     kernels: set[tuple[str, ...]] = set()
