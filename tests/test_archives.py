@@ -338,3 +338,31 @@ def test_pictures_of_a_wide_set_are_put_right_on_sampling(tmp_path, monkeypatch,
     for path in (tmp_path / "out").iterdir():
         with Image.open(path) as picture:
             assert picture.size == (12, 8)
+
+
+def test_a_preview_shows_what_the_discriminator_sees(tmp_path, capsys):
+    from jaxgan.support import images
+
+    folder = write_folder(tmp_path / "f", {f"{index}.png": png(40 * index + 20, 8, 8) for index in range(4)})
+    preview = ["data", "preview", "own_images", f"--data={folder}", "--size=8", "--batch-size=4", "--columns=4"]
+    cli.main([*preview, "--rows=2", "--augment", "cutout", f"--out={tmp_path / 'a.png'}"])
+    assert "augmentation cutout with a probability of 1" in capsys.readouterr().out
+    cli.main([*preview, "--rows=2", "--augment", f"--out={tmp_path / 'b.png'}"])
+    cut, plain = images.load(tmp_path / "a.png"), images.load(tmp_path / "b.png")
+    row = cut.shape[0] // 3
+    np.testing.assert_array_equal(cut[:row], plain[:row])
+    colours = {20, 60, 100, 140}
+    assert set(np.unique(plain)) == {0} | colours
+    assert set(np.unique(cut[row + row // 8 :])) == {0, 128} | colours  # 128 is the grey of what is cut out.
+    assert not np.array_equal(cut[row : 2 * row], cut[2 * row : 3 * row])
+    assert "data: ring is points" in fails(["data", "preview", "ring"], capsys)
+
+
+def test_an_array_of_pictures_is_data(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3)).astype(np.uint8)
+    np.save(tmp_path / "all.npy", pictures)
+    opened = own.open_pictures(str(tmp_path / "all.npy"))
+    np.testing.assert_array_equal(opened.read(np.arange(5))["image"], pictures)
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "all.npy").read_bytes()[:200])
+    with pytest.raises(UserError, match=r"cut.npy: cannot be read as .npy"):
+        own.open_pictures(str(tmp_path / "cut.npy"))

@@ -62,7 +62,7 @@ def open_pictures(
     if data.startswith(PREFIX):
         return TfdsPictures(data.removeprefix(PREFIX), split, data_dir, made, conditional)
     path = files.expanded(data)
-    if path.suffix == ".npz":
+    if path.suffix in (".npz", ".npy") and not files.is_dir(path):
         pictures: Pictures = _Loaded(*arrays.load_npz(path, conditional))
     elif records.is_set(path):
         pictures = records.PictureSet(path, conditional)
