@@ -335,8 +335,8 @@ class Config:
     and what is not is named; the optimisers are new. The run is as complete as any other, and never needs RUN again."""
     data: str = "mnist"
     """The data set: mnist, digits; stacked_mnist, three digits as the channels of a picture, 1000 modes; ring or grid,
-    8 or 25 Gaussians in the plane; a folder of pictures, or a set made of one (`jaxgan data make`); an .npz file; or a
-    data set of TensorFlow Datasets, tfds:NAME."""
+    8 or 25 Gaussians in the plane; a folder or an archive of pictures, or a set made of one (`jaxgan data
+    make`); an .npz or .npy file; or a data set of TensorFlow Datasets, tfds:NAME."""
     data_dir: str = ""
     """Where TensorFlow Datasets keeps its sets; its own default if not given."""
     split: str = "train"

@@ -15,6 +15,7 @@ from jaxgan.cli.evaluate import Evaluate, Modes
 from jaxgan.cli.export import Export
 from jaxgan.cli.latent import Directions, Mix, Project
 from jaxgan.cli.options import parse
+from jaxgan.cli.preview import Preview, start_preview
 from jaxgan.cli.published import Import
 from jaxgan.cli.sample import Interpolate, Sample
 from jaxgan.cli.show import Configs, Show
@@ -42,9 +43,11 @@ def main(arguments: list[str] | None = None) -> None:
             print(_overview())
         elif name in ("train", "sweep"):
             {"train": start_training, "sweep": start_sweep}[name](rest)
+        elif arguments[:2] == ["data", "preview"]:
+            start_preview(arguments[2:])
         elif name == "data" and (not rest or f"data {rest[0]}" not in _COMMANDS):
             if rest and rest[0] not in ("-h", "--help"):
-                raise UserError(f"data {rest[0]}: no such command; jaxgan data make FOLDER, or jaxgan data show SET")
+                raise UserError(f"data {rest[0]}: no such command; jaxgan data make, data show, or data preview")
             print(_overview("data "))
         elif (two := " ".join(arguments[:2])) in _COMMANDS:
             parse(_COMMANDS[two], f"jaxgan {two}", arguments[2:])()
@@ -93,7 +96,7 @@ def _overview(only: str = "") -> str:
         "Generative adversarial networks and style transfer as pure functions in JAX.",
         "",
     ]
-    commands = {"train": Train, "sweep": Sweep, **_COMMANDS}
+    commands = {"train": Train, "sweep": Sweep, **_COMMANDS, "data preview": Preview}
     for name, command in {name: command for name, command in commands.items() if name.startswith(only)}.items():
         lines.append(f"  {name:12} {(command.__doc__ or '').splitlines()[0]}")
     return "\n".join([*lines, "", "Begin with: jaxgan train mnist_dcgan", "Options of each: jaxgan COMMAND --help"])

@@ -70,7 +70,7 @@ class Mix:
         if self.truncation is not None:
             styles = stylegan2.truncate(styles, variables["batch_stats"]["average_style"], self.truncation)
         sheet = mix.grid(game, variables, styles[: self.columns], styles[self.columns :], crossover)
-        images.save(out, images.grid(sheet.reshape(-1, *sheet.shape[2:]), self.columns + 1))
+        images.save(out, images.grid(trained.put_right(sheet.reshape(-1, *sheet.shape[2:])), self.columns + 1))
         print(f"{crossover} of {layers} layers from the top, step {int(trained.state.step)}: {out}")
 
 
@@ -114,11 +114,11 @@ class Project:
         trained, label = _read(self.run, self.best, self.label)
         if self.plus and not mix.has_styles(trained.game):
             raise UserError(f"--plus: {self.run} has no styles; leave it out, or train a stylegan2 config")
-        target = _open(self.image, _shape(trained))
+        target = _open(self.image, _shape(trained), trained.shown)
         found = self._search(trained, label, target, open_console(self.quiet, stderr=True))
 
         def beside(picture: np.ndarray) -> np.ndarray:
-            return images.grid(np.stack([target, picture]), 2)
+            return images.grid(trained.put_right(np.stack([target, picture])), 2)
 
         frames = images.to_uint8(np.asarray(found.pictures))
         images.save(out.with_suffix(".png"), beside(frames[-1]))
@@ -215,7 +215,7 @@ class Directions:
             game, label = mix.of_styles(game), None
         points = directions.sliders(latent[0], found, self.steps, reach)
         pictures = sampling.pictures(game, variables, points, _labels(label, len(points)))
-        images.save(out, images.grid(pictures, self.steps))
+        images.save(out, images.grid(trained.put_right(pictures), self.steps))
         print(f"{self.count} directions of step {int(trained.state.step)}: {out}")
 
 
@@ -239,15 +239,18 @@ def _shape(trained: "Trained") -> tuple[int, ...]:
     return jax.eval_shape(make, trained.state.ema, jnp.zeros((1, trained.game.latent_size)), label).shape[1:]
 
 
-def _open(path: Path, shape: tuple[int, ...]) -> "np.ndarray":
-    """A picture's middle square at a run's size and channels, uint8 [H, W, C]."""
+def _open(path: Path, shape: tuple[int, ...], shown: tuple[int, int] | None) -> "np.ndarray":
+    """A picture's middle, as a run's data are: its size and channels, uint8 [H, W, C]."""
     from jaxgan.data import folder
+    from jaxgan.support import images
 
     channels: Any = {1: "grey", 3: "rgb", 4: "rgba"}[shape[-1]]
+    size = f"{shown[0]}x{shown[1]}" if shown else shape[0]
     if not path.is_file():
         raise UserError(f"{path}: is a folder, not a picture" if path.is_dir() else f"{path}: no such file")
     try:
-        return folder.convert(path.parent, path.name, folder.Settings(size=shape[0], channels=channels))
+        picture = folder.convert(path.parent, path.name, folder.Settings(size=size, channels=channels))
+        return images.resized(picture, (shape[1], shape[0]))  # Of a run that grows, smaller than its data.
     except folder.Skipped as reason:
         raise UserError(f"{path}: {reason}") from None
 

@@ -83,6 +83,7 @@ class Sample:
             raise UserError(f"--noise, --truncation-cutoff: {self.run} has no styles; they are for stylegan2 runs")
         batch = None if chosen is None else _TOGETHER
         pictures = sampling.pictures(trained.game, variables, latent, label, psi, noise, batch)
+        pictures = trained.put_right(pictures)
         several = trained.classes if label is not None and self.label is None else 0
         if out.suffix:
             images.save(out, images.sheet(pictures, _columns(len(pictures), 0 if chosen else several)))
@@ -163,7 +164,7 @@ class Interpolate:
         trained, game, latent, psi = draw.places(self.through) if self.through else draw.some(self.count)
         latent = sampling.walk(latent, self.frames)
         label = jnp.full(len(latent), self.label or 0) if trained.classes and latent.ndim == 2 else None
-        pictures = sampling.pictures(game, trained.state.ema, latent, label, psi)
+        pictures = trained.put_right(sampling.pictures(game, trained.state.ema, latent, label, psi))
         if out.suffix in images.ANIMATIONS:
             images.save_animation(out, [images.grid(p[None], 1, gap=0, least_width=256) for p in pictures])
         else:

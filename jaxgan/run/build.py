@@ -62,6 +62,15 @@ def source(config: cfg.Config, part: tuple[int, int] = (0, 1)) -> Source:
             return _own(config, batch_size, part)
 
 
+def shown(config: cfg.Config) -> tuple[int, int] | None:
+    """Width and height that pictures should have, where networks make squares of them; else None."""
+    if config.data in cfg.SHIPPED:
+        return None
+    from jaxgan.data import own
+
+    return own.shown(config.data)
+
+
 def _own(config: cfg.Config, batch_size: int, part: tuple[int, int]) -> Source:
     """One's own pictures: on the device or streaming, varied or not."""
     from jaxgan.data import own  # Imports much that runs on shipped data do without.

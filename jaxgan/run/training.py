@@ -128,7 +128,7 @@ def prepared(
     config = directory.as_begun(run, config)
     directory.check_config(run, config)
     source = source or build.source(config, placement.part)
-    directory.check_data(run, source)
+    directory.check_data(run, source, build.shown(config))
     experiment = build.experiment(config, source.shape, source.classes, placement.axis)
     for stage in experiment.stages:
         game = stage.game

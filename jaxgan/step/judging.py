@@ -71,6 +71,25 @@ def shown_from(
     return image, lambda slope: packed(game, pullback(slope)[0])
 
 
+def preview(game: Game, image: jax.Array, key: jax.Array, step: int) -> jax.Array:
+    """How the discriminator would see real images [N, H, W, C] at a step, each of them the first in its place.
+
+    The probability of augmentation is that at the beginning. Of a pyramid the largest pictures are returned.
+    """
+    batch = {"image": image, "index": jnp.arange(len(image), dtype=jnp.int32)}
+    nothing: Any = None
+    state = TrainState(
+        step=jnp.asarray(step, jnp.int32),
+        generator=nothing,
+        discriminator=nothing,
+        ema=nothing,
+        augment=jnp.full((), game.augment_probability, jnp.float32),
+        path_length=jnp.zeros((), jnp.float32),
+    )
+    key = stream(jax.random.fold_in(key, step), "shown real")
+    return max(jax.tree.leaves(shown(game, state, viewed(game, image, {}), batch, key)), key=lambda leaf: leaf.size)
+
+
 def packed(game: Game, image: Any) -> Any:
     """Arrays [N, ..., C] -> [N / pack, ..., pack * C], neighbours in the batch side by side."""
     if game.pack == 1:
