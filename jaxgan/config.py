@@ -616,7 +616,9 @@ def _agreeing(config: Config, where: str) -> Config:
         f"{' (and even, for path_length)' if config.path_length else ''}, {unit}": any(
             size % unit for size in (config.batch_size, *config.grow_batch_sizes)
         ),
-        "discriminator.freeze: holds what has been learned; give --from a run or a file": config.discriminator.freeze
+        "discriminator.freeze: holds what has been learned; give --from a run or a file": getattr(
+            config.discriminator, "freeze", 0
+        )
         and not config.start,
         "grow: does not go with --from, whose networks have grown; give --grow without sizes": config.grow
         and config.start,

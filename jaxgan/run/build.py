@@ -239,8 +239,8 @@ def game(
     same -= {"generator", "discriminator", "loss", "augment"}
     fake_classes = classes if config.fake_labels == "uniform" else 0
     discriminator: Any = _network(_MODULES[config.discriminator.kind].Discriminator, config.discriminator, known)
-    if config.discriminator.freeze:
-        discriminator = freezing.Frozen(discriminator, config.discriminator.freeze)
+    if freeze := getattr(config.discriminator, "freeze", 0):
+        discriminator = freezing.Frozen(discriminator, freeze)
     return Game(
         _network(_MODULES[config.generator.kind].Generator, config.generator, known),
         discriminator,

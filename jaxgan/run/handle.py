@@ -136,8 +136,8 @@ class Run:
         latent = sampling.draw_latents(game, jax.random.key(seed), count, bound)
         every = None if not classes else np.full(count, label) if label is not None else np.arange(count) % classes
         every = None if every is None else every.astype(np.int32)
-        made = images.to_uint8(sampling.outputs(game, trained.state.ema, latent, every, psi))
-        sheet = images.grid(made, max(1, round(count**0.5)))
+        made = sampling.pictures(game, trained.state.ema, latent, every, psi)
+        sheet = images.grid(trained.put_right(made), max(1, round(count**0.5)))
         return Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet)
 
     def losses(self) -> plots.Drawn:
