@@ -16,7 +16,9 @@ class Make:
     """Convert a folder or an archive of pictures to a set for training; again, it goes on or brings it up to date.
 
     jaxgan data make ~/Pictures --size 64 --out flowers
+
     jaxgan data make pictures.zip --labels --only cat dog      two classes of an archive, which is not unpacked
+
     jaxgan data make scans --size 96x64 --range 0:4095         wide pictures, of 12 bits kept in 16
 
     Sub-folders are searched. What cannot be used is left out, and listed with reasons in skipped.txt.

@@ -16,6 +16,7 @@ class Export:
     generator.stablehlo is the averaged generator, weights inside, for CPUs, GPUs and TPUs:
 
         generator = jax.export.deserialize(open("generator.stablehlo", "rb").read())
+
         pictures = generator.call(jax.random.normal(jax.random.key(0), (16, 100)))   # [16, H, W, C] in [-1, 1]
 
     (a conditional one also takes labels int32 [16]; the latent's length is printed). networks.safetensors holds the

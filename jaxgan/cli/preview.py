@@ -17,6 +17,7 @@ class Preview:
     """Show real pictures and, below each, how the discriminator sees it: augmented, varied, noisy. Trains nothing.
 
     jaxgan data preview own_images --data FOLDER
+
     jaxgan data preview own_images --data FOLDER --augment colour cutout --augment-probability 0.5
 
     The options are those of `jaxgan train`.

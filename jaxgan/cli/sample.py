@@ -21,7 +21,9 @@ class Sample:
     """Draw pictures from a trained run's averaged generator: a sheet, or a file a picture.
 
     jaxgan sample runs/x --count 100                         a sheet, RUN/samples.png, that fits a screen
+
     jaxgan sample runs/x --seeds 0-99 --out pictures         pictures/seed00000.png and so on
+
     jaxgan sample runs/x --seeds 7,12,40-45 --out best.png   those that you liked
     """
 
@@ -125,7 +127,9 @@ class Interpolate:
     """Walk through latents, and back to the first: an animation, or a strip. Great circles between latents.
 
     jaxgan interpolate runs/x                                  through eight random latents
+
     jaxgan interpolate runs/x --through 7 12 40                through the pictures of `sample --seeds 7,12,40`
+
     jaxgan interpolate runs/x --through me.npz 7 you.npz       through what `jaxgan project` found, too
     """
 
