@@ -64,7 +64,7 @@ class Game:
             are faded in (`fade_steps`): a pyramid of them, or the images at the size of a stage; None for all of them.
         loss: the two losses, functions of logits.
         generator_term: what the generator minimises besides, as a function of (fakes, batch as it is played with): a
-            scalar, a mean over the examples. pix2pix's is 100 times the mean of |fake - image| (arXiv 1611.07004,
+            scalar, a mean over the examples. pix2pix's is 100 times the mean of `|fake - image|` (arXiv 1611.07004,
             equation 4).
         noisy_labels: probability that a real and a fake example are exchanged in the discriminator's loss.
         r1: weight gamma of the R1 penalty (`losses.zero_centred` at real examples); 0 for none, as for all weights.
