@@ -428,7 +428,7 @@ def test_mistakes_are_one_line(base, run, tmp_path, capsys):
     refused([made, tmp_path / "flat.npz"], "mu must be [F] and sigma [F, F], not [3] and [3]", capsys)
     np.savez(tmp_path / "known.npz", mu=np.zeros(3), sigma=np.eye(3))
     refused([tmp_path / "known.npz", real], "has statistics alone; they can be compared with, as B", capsys)
-    refused([made, tmp_path / "known.npz"], "known.npz: statistics of 3 features, and vgg16:relu5_3 has 512", capsys)
+    refused([made, tmp_path / "known.npz"], "known.npz: statistics of 3 features, and vgg16:relu3_3 has 256", capsys)
     refused([made, tmp_path / "known.npz", "--measures", "recall"], "needs pictures, not only their statistics", capsys)
     np.savez(tmp_path / "few.npz", image=np.zeros((3, SIDE, SIDE, 3), np.uint8))
     refused([made, tmp_path / "few.npz"], "few.npz: 3 pictures; 4 are needed", capsys)

@@ -31,8 +31,7 @@ class Evaluate:
     b: Annotated[Positional[str | None], tyro.conf.arg(metavar="B")] = None
     """What to compare with: as A, or statistics (.npz of mu and sigma). If not given, the data that the run A had."""
     features: str | None = None
-    """What distances are taken in: vgg16 (if not given; or vgg16:LAYER), lite0, inception, dinov2 (or
-    dinov2:patches)."""
+    """What distances are taken in: vgg16:LAYER (relu3_3 if not given), lite0, inception, dinov2 (or dinov2:patches)."""
     weights: str | None = None
     """File or URL of the features' weights; vgg16 needs none."""
     measures: tuple[str, ...] = ()
