@@ -2,11 +2,11 @@
 
 jaxgan train own_images --data FOLDER
 
-With 3,786 emoji, after 20 minutes of processor time (5,334 steps): heads with eyes and mouths, figures, clean colours, not
-looked at for copies. Frechet distance 132 in VGG16's relu3_3 and 77 in relu5_3 of 1,000 samples, coverage .09 and .14 (half of
-the data: 23 and 20, .53 and .57). With batch normalisation in the discriminator, no R1, transposed convolutions and
-Adam's betas .5 and .999, which this config had before: 276 and 94, .01 and .08 (6,823 steps; benchmarks/families.py,
-benchmarks/agreement.py, one seed).
+With 3,786 emoji, after 20 minutes of processor time (5,334 steps): heads with eyes and mouths, figures, clean colours,
+not looked at for copies. Frechet distance of 1,000 samples 132 in VGG16's relu3_3 and 77 in relu5_3, coverage .09 and
+.14 (one half of the data beside the other: 23 and 20, .53 and .57). With batch normalisation in the discriminator, no
+R1, transposed convolutions and Adam's betas .5 and .999, which this config had before: 276 and 94, .01 and .08 (6,823
+steps). One seed; benchmarks/families.py, benchmarks/agreement.py.
 
 FOLDER is searched for pictures of any kind, sub-folders too. They are converted once; what cannot be used is listed.
 """
