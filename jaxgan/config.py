@@ -364,6 +364,10 @@ class Config:
     """Weight of the R1 penalty, which keeps the discriminator smooth around the data (arXiv 1801.04406); 0 for none."""
     r2: pydantic.NonNegativeFloat = 0.0
     """Weight of the same around fakes (arXiv 2501.05441); 0 for none."""
+    difference: pydantic.NonNegativeFloat = 0.0
+    """Measure R1 and R2 by how much logits change when noise of this standard deviation is added to pictures, without
+    second derivatives (arXiv 2509.24935; 0.01 there); 0 for exact gradients. The discriminator then computes in float32
+    whatever the precision."""
     gradient_penalty: pydantic.NonNegativeFloat = 0.0
     """Weight of WGAN-GP's penalty: slope 1 between real and fake (arXiv 1704.00028; 10 there); 0 for none."""
     dragan: pydantic.NonNegativeFloat = 0.0
@@ -389,8 +393,9 @@ class Config:
     """Factor of both learning rates at each size; 1 if not given."""
     consistency: pydantic.NonNegativeFloat = 0.0
     """Weight of consistency regularisation: shifted images get the same logit (arXiv 2002.04724); 0 for none."""
-    augment: tuple[Literal["colour", "translation", "cutout", "flip"], ...] = ()
-    """Augment what the discriminator sees, differentiably: for small data sets (arXiv 2006.10738)."""
+    augment: tuple[Literal["colour", "translation", "cutout", "flip", "colours", "mirror"], ...] = ()
+    """Augment what the discriminator sees, differentiably: for small data sets (arXiv 2006.10738). GAT's authors change
+    all colours together, every second time (colours), and mirror two times in five."""
     augment_probability: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Of each augmentation for each example; with --ada-target where it begins."""
     ada_target: Annotated[float, Field(ge=-1, le=1)] | None = None
@@ -398,6 +403,9 @@ class Config:
     0.6 there)."""
     ada_images: PositiveInt = 500_000
     """Real examples until the probability has gone from 0 to 1."""
+    guidance: tuple[Rate, ...] = ()
+    """GAT's generator makes four pictures: the share of noise in which the discriminator sees each, from the first to
+    the last, beside as many of real ones."""
     instance_noise: pydantic.NonNegativeFloat = 0.0
     """Standard deviation of noise on all that the discriminator sees (arXiv 1701.04862); 0 for none."""
     instance_noise_steps: NonNegativeInt = 0
@@ -509,6 +517,9 @@ def _agreeing(config: Config, where: str) -> Config:
         "generator, discriminator: GAT's width must be a multiple of 4 x heads": any(
             isinstance(player, _GAT) and player.width % (4 * player.heads)
             for player in (config.generator, config.discriminator)
+        ),
+        "guidance: a GAT generator makes four pictures, for which it takes four shares of noise, falling": (
+            len(config.guidance) != (4 if "gat" in kinds else 0) or sorted(config.guidance)[::-1] != [*config.guidance]
         ),
         "grow: only progressive generators and discriminators grow": config.grow and kinds != {"progressive"},
         "grow, fade_steps: steps must rise, by fade_steps at least, or a size is never quite there": any(

@@ -75,7 +75,7 @@ def init(game: Game, batch: Batch, key: jax.Array) -> TrainState:
         return Player(params, stats, memory, loss, jnp.zeros((), jnp.int32))
 
     generator = player("init generator", game.generator, game.generator_optimizer, latent)
-    shown = judging.packed(game, judging.viewed(game, batch["image"], {}))
+    shown = judging.plain(game, batch["image"], {})
     discriminator = player("init discriminator", game.discriminator, game.discriminator_optimizer, shown)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -203,16 +203,25 @@ def _update_discriminator(
         params: Any, fake: Any, batch: Batch, stats: Any, noise: jax.Array, penalised: bool
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
         judge = functools.partial(judging.judge, game, params, batch, noise)
-        real = judging.shown(game, state, batch["image"], batch, stream(key, "shown real"))
-        fake = judging.shown(game, state, fake, batch, stream(key, "shown fake"))
+        pictures = {"real": batch["image"], "fake": fake}
+        real = judging.shown(game, state, pictures["real"], batch, stream(key, "shown real"))
+        fake = judging.shown(game, state, pictures["fake"], batch, stream(key, "shown fake"))
         # Two passes, so that batch normalisation sees real and fake batches apart.
         real_logits, real_pullback, stats = judge("discriminator real", stats, real)
         fake_logits, fake_pullback, stats = judge("discriminator fake", stats, fake)
         value = game.loss.discriminator(*judging.exchanged(game, batch, key, real_logits, fake_logits))
+
+        def steepness(kind: str, logits: jax.Array, pullback: Callable[[jax.Array], tuple[Any]]) -> jax.Array:
+            if not used(game.difference):
+                return losses.zero_centred(*pullback(jnp.ones_like(logits)))
+            moved = judging.moved(game, state, batch, key, kind, pictures[kind])
+            change = judge(f"discriminator {kind} moved", stats, moved)[0] - logits
+            return losses.zero_centred(change / game.difference)
+
         if penalised:
             slopes = {
-                "r1": lambda: losses.zero_centred(*real_pullback(jnp.ones_like(real_logits))),
-                "r2": lambda: losses.zero_centred(*fake_pullback(jnp.ones_like(fake_logits))),
+                "r1": lambda: steepness("real", real_logits, real_pullback),
+                "r2": lambda: steepness("fake", fake_logits, fake_pullback),
                 "gradient_penalty": lambda: losses.one_centred(
                     judging.slope(judge, stats, judging.between(game, batch, key, real, fake))
                 ),

@@ -26,7 +26,7 @@ class Sample:
     label: int | None = None
     """Only this class (conditional runs); otherwise all classes in turn."""
     truncation: float | None = None
-    """Less variety, more typical pictures: redraw latent components beyond +- this (try 1); of stylegan2 runs, draw
+    """Less variety, more typical pictures: redraw latent components beyond +- this (try 1); of runs with styles, draw
     styles towards their average by this factor (try 0.7)."""
     best: bool = False
     """From the best checkpoint (trained with --best) rather than from the newest."""
@@ -65,7 +65,7 @@ class Interpolate:
     label: int | None = None
     """Only this class (conditional runs); otherwise class 0."""
     truncation: float | None = None
-    """Redraw latent components beyond +- this; of stylegan2 runs, draw styles towards their average by this factor."""
+    """Redraw latent components beyond +- this; of runs with styles, draw these towards their average by this factor."""
     out: Path | None = None
     """A .gif, .webp or .mp4 animation, or a .png or .jpg strip (a row a latent); RUN/interpolation.gif if not given."""
 

@@ -73,7 +73,13 @@ def generate(
         return train_step.generate(game, variables, latent, label)
     apply: Any = functools.partial(game.generator.apply, variables, train=False)  # pyright: ignore[reportCallIssue]
     styles = apply(latent, label, method="mapping")
-    return apply(stylegan2.truncate(styles, variables["batch_stats"]["average_style"], psi), method="synthesis")
+    return apply(stylegan2.truncate(styles, average_style(variables, label), psi), method="synthesis")
+
+
+def average_style(variables: Any, label: jax.Array | None) -> jax.Array:
+    """What styles are drawn towards: the average one [W], or each class's [N, 1, W] where a generator keeps these."""
+    average = variables["batch_stats"]["average_style"]
+    return average if average.ndim == 1 else average[label][:, None]
 
 
 def pictures(

@@ -51,6 +51,9 @@ class Game:
         noisy_labels: probability that a real and a fake example are exchanged in the discriminator's loss.
         r1: weight gamma of the R1 penalty (`losses.zero_centred` at real examples); 0 for none, as for all weights.
         r2: weight of the same at fakes.
+        difference: measure R1 and R2 by a difference: how much the logits change when normal noise of this standard
+            deviation is added to the pictures, before augmentation; on average over noise the same, without second
+            derivatives. For networks without statistics. 0 for exact gradients.
         gradient_penalty: weight of WGAN-GP's penalty (`losses.one_centred` between real and fake examples).
         dragan: weight of DRAGAN's (`losses.one_centred` around real examples).
         penalty_every: apply penalties at every so-manieth step only, so many times as strong (arXiv 1912.04958,
@@ -67,6 +70,8 @@ class Game:
         ada_target: adapt the probability of `augment` until the share of real examples that the discriminator is right
             about, less the share that it is wrong about, is this (ADA, arXiv 2006.06676); None keeps the probability.
         ada_images: real examples it takes for the probability to go from 0 to 1.
+        guidance: noise of each of a generator's pictures, from the first to the last (see `augment.guided`); of real
+            ones as many are made. None of it, and one picture, if empty.
         instance_noise: standard deviation of noise on all that the discriminator sees, real and fake.
         instance_noise_steps: steps in which that falls to 0; 0 keeps it.
         pack: examples that the discriminator judges together, side by side in the last dimension (PacGAN, arXiv
@@ -94,6 +99,7 @@ class Game:
     noisy_labels: float = 0.0
     r1: float = 0.0
     r2: float = 0.0
+    difference: float = 0.0
     gradient_penalty: float = 0.0
     dragan: float = 0.0
     penalty_every: int = 1
@@ -107,6 +113,7 @@ class Game:
     augment_probability: float = 1.0
     ada_target: float | None = None
     ada_images: int = 500_000
+    guidance: tuple[float, ...] = ()
     instance_noise: float = 0.0
     instance_noise_steps: int = 0
     pack: int = 1

@@ -41,16 +41,37 @@ def viewed(game: Game, image: Any, stats: Any) -> Any:
     return game.view(image, stats["fade"]["alpha"] if "fade" in stats else jnp.ones(()))
 
 
-def shown(game: Game, state: TrainState, image: Any, batch: Batch, key: jax.Array) -> Any:
-    """What the discriminator is shown of images: augmented, noisy, packed."""
+def plain(game: Game, image: Any, stats: Any) -> Any:
+    """What the discriminator is shown of real images that are neither augmented nor noisy; `stats` as for `viewed`."""
+    image = viewed(game, image, stats)
+    return packed(game, augment.repeated(image, game.guidance) if game.guidance else image)
+
+
+def shown(game: Game, state: TrainState, image: Any, batch: Batch, key: jax.Array, like: Any = None) -> Any:
+    """What the discriminator is shown of images: augmented, noisy, packed.
+
+    Where `like` is given, augmentation takes the mean colours of that: so images that differ a little are changed
+    alike.
+    """
     if game.augment:
+        image = image if like is None else (image, like)
         image = augment.apply(game.augment, stream(key, "augment"), batch["index"], image, state.augment)
+        image = image if like is None else image[0]
+    if game.guidance:
+        image = augment.guided(stream(key, "guidance"), batch["index"], image, game.guidance)
     if used(game.instance_noise):
         sigma = jnp.asarray(game.instance_noise, jnp.float32)
         if game.instance_noise_steps:
             sigma *= jnp.maximum(0, 1 - state.step.astype(jnp.float32) / game.instance_noise_steps)
         image = augment.noise(stream(key, "instance noise"), batch["index"], image, sigma)
     return packed(game, image)
+
+
+def moved(game: Game, state: TrainState, batch: Batch, key: jax.Array, kind: str, image: Any) -> Any:
+    """What the discriminator is shown of "real" or "fake" images a small step away: all else about them stays."""
+    step = jnp.asarray(game.difference, jnp.result_type(float))
+    other = augment.noise(stream(key, f"difference {kind}"), batch["index"], image, step)
+    return shown(game, state, other, batch, stream(key, f"shown {kind}"), like=image)
 
 
 def packed(game: Game, image: Any) -> Any:
