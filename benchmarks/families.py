@@ -101,7 +101,7 @@ def train(config: cfg.Config, run: Path, mark: float) -> None:
         total = before + used()
     trained = directory.read(run)
     game, ema = trained.game, trained.state.ema
-    latent = sampling.draw_latents(jax.random.key(SEED), COUNT, game.latent_size)
+    latent = sampling.draw_latents(game, jax.random.key(SEED), COUNT)
     label = np.arange(COUNT, dtype=np.int32) % trained.classes if trained.classes else None
     made = images.to_uint8(sampling.outputs(game, ema, latent, label))
     np.savez_compressed(run / f"{mark:g}.npz", made)

@@ -67,7 +67,7 @@ def main() -> None:
     print(f"the classifier's accuracy on MNIST's test set: {accuracy:.2%}")
     report("MNIST's test set", pictures[:SAMPLES])
     trained = directory.read(options.run)
-    latent = train_step.latents(jax.random.key(1), SAMPLES, trained.game.latent_size)
+    latent = train_step.latents(trained.game, jax.random.key(1), SAMPLES)
     asked = np.arange(SAMPLES) % trained.classes if trained.classes else None
     label = None if asked is None else jnp.asarray(asked)
     generator = trained.state.generator

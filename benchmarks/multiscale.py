@@ -31,7 +31,7 @@ PAIRS = {
 def measures(run: Path) -> tuple[float, float, float]:
     """Share of digits, share of the rarest class, Frechet distance."""
     trained = directory.read(run)
-    latent = train_step.latents(jax.random.key(1), SAMPLES, trained.game.latent_size)
+    latent = train_step.latents(trained.game, jax.random.key(1), SAMPLES)
     shares = classifier.probabilities(sampling.pictures(trained.game, trained.state.ema, latent))
     rarest = np.bincount(shares.argmax(axis=1), minlength=10).min() / SAMPLES
     found = report.judge_run(run, trained, features.vgg16(), report.Options(SAMPLES, measures=("frechet",)))

@@ -13,6 +13,7 @@ import json
 import math
 import runpy
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +26,8 @@ from jaxgan.support.errors import UserError
 
 SEEDS = 2**32
 """How many seeds there are; JAX would wrap larger ones, so that two seeds gave one run."""
+FEATURES = "vgg16:relu5_3"
+"""What measures of samples are taken in unless somebody says otherwise."""
 Rate = Annotated[float, Field(ge=0, lt=1)]
 _no_others = pydantic.with_config(pydantic.ConfigDict(extra="forbid"))
 
@@ -46,6 +49,8 @@ class Adam:
     """Decay of the average of squared gradients."""
     final_beta2: Rate | None = None
     """What that becomes in decay_steps, by a cosine; stays if not given."""
+    epsilon: pydantic.PositiveFloat = 1e-8
+    """Added to the root of that average: parameters whose gradients are smaller move less."""
     clip_gradient: pydantic.NonNegativeFloat = 0.0
     """Shorten gradients that are longer than this, over all parameters; 0 for none."""
 
@@ -59,6 +64,8 @@ class _Discriminator(Adam):
     """Tell the discriminator how much so many examples differ (arXiv 1710.10196); 0 for none."""
     clip_weights: pydantic.NonNegativeFloat = 0.0
     """Keep every parameter within +- this, as the first Wasserstein GAN (arXiv 1701.07875); 0 for none."""
+    freeze: NonNegativeInt = 0
+    """With --from: so many of its layers do not learn, counted from the picture (FreezeD, arXiv 2002.10964)."""
 
 
 @_no_others
@@ -180,6 +187,8 @@ class StyleGAN2Generator(_Wide):
     """Length of a style."""
     mapping_layers: PositiveInt = 8
     """Layers that make styles of latents."""
+    clamp: pydantic.NonNegativeFloat = 0.0
+    """Keep what each convolution makes within +- this (arXiv 2006.06676, appendix D; 256 there); 0 for none."""
     style_mixing: Annotated[float, Field(ge=0, le=1)] = 0.9
     """Share of samples, in training, whose finer layers get the style of another latent."""
 
@@ -192,6 +201,11 @@ class StyleGAN2Discriminator(_WideDiscriminator):
     kind: tyro.conf.Suppress[Literal["stylegan2"]] = "stylegan2"
     width: PositiveInt = 32
     """Features at the full size; each smaller feature map has twice as many."""
+    mapping_layers: NonNegativeInt = 8
+    """Layers that make of a class what its pictures' features are compared with, where it is conditional (arXiv
+    2006.06676)."""
+    clamp: pydantic.NonNegativeFloat = 0.0
+    """Keep what each convolution makes within +- this; 0 for none."""
 
 
 @_no_others
@@ -315,10 +329,14 @@ class Config:
     """The generator and how it learns."""
     discriminator: Annotated[Discriminator, Field(discriminator="kind")] = DCGANDiscriminator()
     """The discriminator and how it learns."""
+    start: Annotated[str, tyro.conf.arg(name="from", metavar="RUN|FILE")] = ""
+    """Begin with the networks of another run, or of a file that `jaxgan export` wrote or `jaxgan import` reads: to
+    fine-tune to other data, or to go on with other settings after a NaN. Layers of the same name and shape are taken,
+    and what is not is named; the optimisers are new. The run is as complete as any other, and never needs RUN again."""
     data: str = "mnist"
     """The data set: mnist, digits; stacked_mnist, three digits as the channels of a picture, 1000 modes; ring or grid,
-    8 or 25 Gaussians in the plane; a folder of pictures, or a set made of one (`jaxgan data make`); an .npz file; or a
-    data set of TensorFlow Datasets, tfds:NAME."""
+    8 or 25 Gaussians in the plane; a folder or an archive of pictures, or a set made of one (`jaxgan data
+    make`); an .npz or .npy file; or a data set of TensorFlow Datasets, tfds:NAME."""
     data_dir: str = ""
     """Where TensorFlow Datasets keeps its sets; its own default if not given."""
     split: str = "train"
@@ -334,6 +352,9 @@ class Config:
     more than a quarter of its free memory. The numbers of a run are the same."""
     conditional: bool = False
     """Give both networks the labels, so that one can ask for a class."""
+    fake_labels: Literal["real", "uniform"] = "real"
+    """Labels of fakes in training: those of the real examples beside them, or any class as often as any other (BigGAN).
+    """
     latent_size: PositiveInt = 100
     """Length of a latent vector."""
     batch_size: PositiveInt = 128
@@ -372,6 +393,12 @@ class Config:
     """Weight of WGAN-GP's penalty: slope 1 between real and fake (arXiv 1704.00028; 10 there); 0 for none."""
     dragan: pydantic.NonNegativeFloat = 0.0
     """Weight of DRAGAN's penalty: slope 1 around real examples (arXiv 1705.07215; 10 there); 0 for none."""
+    drift: pydantic.NonNegativeFloat = 0.0
+    """Weight of the square of real examples' logits, to which the Wasserstein loss gives no zero (arXiv 1710.10196,
+    appendix A.1; 0.001 there); 0 for none."""
+    penalty_at: Literal["picture", "shown"] = "picture"
+    """Where R1 and R2 take the slope: at the pictures before augmentation, as the papers' authors do, or at what the
+    discriminator is shown, as runs from before there was a choice. A difference is always of the pictures."""
     penalty_every: PositiveInt = 1
     """Penalise at every so-manieth step only, so many times as strongly: nearly the same for less work."""
     penalty_decay_steps: NonNegativeInt = 0
@@ -387,20 +414,42 @@ class Config:
     """Progressive growing: the steps after which the size of pictures doubles, the last time to that of the data."""
     fade_steps: NonNegativeInt = 0
     """Steps in which new layers are faded in, each time."""
+    grow_fade_steps: tuple[PositiveInt, ...] = ()
+    """The same at each size but the smallest; fade_steps at all if not given."""
     grow_batch_sizes: tuple[PositiveInt, ...] = ()
     """The batch size at each size, from the smallest on; batch_size at all if not given."""
     grow_rates: tuple[pydantic.PositiveFloat, ...] = ()
     """Factor of both learning rates at each size; 1 if not given."""
     consistency: pydantic.NonNegativeFloat = 0.0
     """Weight of consistency regularisation: shifted images get the same logit (arXiv 2002.04724); 0 for none."""
-    augment: tuple[Literal["colour", "translation", "cutout", "flip", "colours", "mirror"], ...] = ()
-    """Augment what the discriminator sees, differentiably: for small data sets (arXiv 2006.10738). GAT's authors change
-    all colours together, every second time (colours), and mirror two times in five."""
+    augment: tuple[
+        Literal[
+            "colour",
+            "translation",
+            "cutout",
+            "flip",
+            "colours",
+            "mirror",
+            "blit",
+            "geometry",
+            "tone",
+            "rare_tone",
+            "filter",
+            "grain",
+        ],
+        ...,
+    ] = ()
+    """Augment what the discriminator sees, differentiably: for small data sets. colour, translation and cutout are
+    DiffAugment's (arXiv 2006.10738); blit, geometry and tone are ADA's (arXiv 2006.06676), which also has filter, grain
+    and cutout; with rare_tone for tone, R3GAN's. GAT's authors change all colours together, every second time
+    (colours), and mirror two times in five."""
     augment_probability: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Of each augmentation for each example; with --ada-target where it begins."""
+    augment_rise_steps: NonNegativeInt = 0
+    """Steps in which the probability rises to that from 0, by a cosine; 0 for at once."""
     ada_target: Annotated[float, Field(ge=-1, le=1)] | None = None
     """Adapt that probability, so that the discriminator is right about so much more than it is wrong (arXiv 2006.06676;
-    0.6 there)."""
+    0.6 there): about the sign of a real example, or by relativistic and Wasserstein losses about pairs."""
     ada_images: PositiveInt = 500_000
     """Real examples until the probability has gone from 0 to 1."""
     guidance: tuple[Rate, ...] = ()
@@ -413,11 +462,19 @@ class Config:
     pack: PositiveInt = 1
     """Examples the discriminator judges together: it sees whether they are alike (PacGAN, arXiv 1712.04086)."""
     skip_discriminator_below: float | None = None
-    """Leave out the discriminator's updates while its smoothed loss is below this: balance."""
+    """Leave out the discriminator's updates while its smoothed loss, penalties included, is below this: balance."""
     skip_generator_below: float | None = None
     """Leave out the generator's likewise."""
     ema_decay: Rate = 0.999
     """Decay of the moving average of the generator that samples are drawn from; warmed up, so that it begins short."""
+    ema_start: NonNegativeInt = 0
+    """Steps in which the average is the generator itself; after that the decay is whole. 0 warms it up."""
+    ema_half_life: pydantic.NonNegativeFloat = 0.0
+    """The average's half-life in real examples, in place of ema_decay; 0 for that."""
+    ema_ramp: pydantic.PositiveFloat | None = None
+    """That half-life is at most this share of the examples seen so far (arXiv 2006.06676; 0.05 there)."""
+    ema_rise_steps: NonNegativeInt = 0
+    """Steps in which that half-life rises from 0, by a cosine (arXiv 2501.05441); 0 for at once."""
     quick_steps: NonNegativeInt | None = 1000
     """Steps, of the last size where pictures grow, until convolutions on CPU change over from the form that compiles
     quickly to the one that runs fast; without a number, Winograd's algorithm everywhere from the first step on, as in
@@ -434,24 +491,44 @@ class Config:
     """Steps between pictures of samples."""
     checkpoint_every: PositiveInt = 500
     """Steps between checkpoints."""
-    best: Literal["", "diversity/coverage", "modes/high_quality", "modes/kl"] = ""
-    """Keep the checkpoint, among those of steps with samples, at which this was best; `jaxgan sample RUN --best`."""
+    evaluate_every: NonNegativeInt = 0
+    """Steps between measurements of samples against the data, as `jaxgan evaluate RUN` makes them; 0 for none."""
+    evaluate_count: Annotated[int, Field(ge=2)] = 1000
+    """Samples, and as many real pictures (half of them at the most), that these are made of."""
+    evaluate_features: str = FEATURES
+    """What their distances are taken in; see `jaxgan evaluate --help`."""
+    evaluate_weights: str | None = None
+    """File or URL of the weights of these features; vgg16 needs none."""
+    best: Literal["", "diversity/coverage", "modes/high_quality", "modes/kl", "frechet", "sliced_wasserstein"] = ""
+    """Keep the checkpoint, among those of steps with samples, or for the last two with measurements, at which this was
+    best; `jaxgan sample RUN --best`."""
     patience: NonNegativeInt = 0
-    """Stop when so many looks in a row were no better than the best; 0 for never."""
+    """Stop when so many looks, or measurements, in a row were no better than the best; 0 for never."""
     keep_last: PositiveInt = 2
     """Checkpoints to keep, counted from the newest."""
     keep_every: PositiveInt | None = None
     """Also keep for good each checkpoint whose step is a multiple of this."""
 
 
-FREE = {"steps", "sample_every", "checkpoint_every", "keep_last", "keep_every", "best", "patience"}
+FREE = {"steps", "sample_every", "checkpoint_every", "evaluate_every", "keep_last", "keep_every", "best", "patience"}
+FREE |= {"evaluate_weights"}  # The same file may be elsewhere.
 FREE |= {"data", "data_dir", "stream"}  # Whether the data are the same, a run finds out by looking at them.
 """Fields that may change when a run goes on: they bear on how long and what is kept, not on any number of the run."""
 
-_MADE_OF = ("generator.", "discriminator.", "latent_size", "size", "conditional", "pack")
+_MADE_OF = ("generator.", "discriminator.", "latent_size", "size", "conditional", "pack", "start")
+_NOT_OF = (".learning_rate", ".freeze")
+
+MEASURED = ("frechet", "sliced_wasserstein")
+"""Of `Config.best`, what comes of measurements."""
 
 SHIPPED = ("mnist", "stacked_mnist", "ring", "grid")
 """Data that ship with the package."""
+
+IN_MEMORY = "arrays"
+"""What `data` is of a run that was given its data by a program (`jaxgan.train`)."""
+
+BEFORE: dict[str, Any] = {"quick_steps": None, "penalty_at": "shown", "discriminator.mapping_layers": 0}
+"""Fields whose defaults are not what runs did before there were such fields, by their paths: and what those did."""
 
 _KINDS = {kind.kind for kind in typing.get_args(Generator)}
 _ADAPTER = pydantic.TypeAdapter(Config)
@@ -483,9 +560,8 @@ def from_json(text: str, where: str) -> Config:
     """
     try:
         config = _ADAPTER.validate_json(text)
-        if "quick_steps" not in json.loads(text):  # From before there was a choice.
-            config = dataclasses.replace(config, quick_steps=None)
-        return _agreeing(config, where)
+        given = _flatten(json.loads(text))
+        return _agreeing(_with(config, {name: was for name, was in BEFORE.items() if name not in given}), where)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
     # A union's member is part of pydantic's path ("generator.dcgan.width"); it is not part of ours.
@@ -523,11 +599,19 @@ def _agreeing(config: Config, where: str) -> Config:
         ),
         "grow: only progressive generators and discriminators grow": config.grow and kinds != {"progressive"},
         "grow, fade_steps: steps must rise, by fade_steps at least, or a size is never quite there": any(
-            later - earlier < max(1, config.fade_steps) for earlier, later in itertools.pairwise(config.grow)
+            later - earlier < max(1, fade)
+            for (earlier, later), fade in zip(itertools.pairwise(config.grow), _fades(config)[1:-1], strict=True)
         ),
         f"grow_batch_sizes, grow_rates: need one for each of {stages} sizes": any(
             values and len(values) != stages for values in (config.grow_batch_sizes, config.grow_rates)
         ),
+        f"grow_fade_steps: needs one for each of {stages - 1} sizes but the smallest": config.grow_fade_steps
+        and len(config.grow_fade_steps) != stages - 1,
+        "fake_labels: uniform ones need --conditional": config.fake_labels != "real" and not config.conditional,
+        "ema_ramp, ema_rise_steps: need ema_half_life": (config.ema_ramp or config.ema_rise_steps)
+        and not config.ema_half_life,
+        "augment_rise_steps: does not go with ada_target, which sets the probability": config.augment_rise_steps
+        and config.ada_target is not None,
         "decay_steps: does not go with grow, which begins anew at each size; see grow_rates": config.grow
         and (config.generator.decay_steps or config.discriminator.decay_steps),
         "final_beta2: needs decay_steps": any(
@@ -545,7 +629,17 @@ def _agreeing(config: Config, where: str) -> Config:
         f"{' (and even, for path_length)' if config.path_length else ''}, {unit}": any(
             size % unit for size in (config.batch_size, *config.grow_batch_sizes)
         ),
+        "discriminator.freeze: holds what has been learned; give --from a run or a file": getattr(
+            config.discriminator, "freeze", 0
+        )
+        and not config.start,
+        "grow: does not go with --from, whose networks have grown; give --grow without sizes": config.grow
+        and config.start,
         "patience: needs to know what is better; set best": config.patience and not config.best,
+        f"best: {config.best} needs measurements; set evaluate_every": config.best in MEASURED
+        and not config.evaluate_every,
+        f"evaluate_every: {config.data} has no pictures to measure samples against; see best": config.evaluate_every
+        and config.data in SHIPPED[1:],
         f"best: {config.data} has no modes to count; take diversity/coverage": config.best.startswith("modes/")
         and config.data not in SHIPPED[1:],
         "ada_target: names no augmentation to adapt; set augment": config.ada_target is not None and not config.augment,
@@ -577,15 +671,22 @@ def stages(config: Config) -> tuple[Config, ...]:
             batch_size=size,
             generator=rated(config.generator, factor),
             discriminator=rated(config.discriminator, factor),
-            fade_steps=config.fade_steps if stage else 0,
+            fade_steps=fade,
         )
-        for stage, size, factor in zip(
-            range(count),
+        for fade, size, factor in zip(
+            _fades(config),
             config.grow_batch_sizes or (config.batch_size,) * count,
             config.grow_rates or (1.0,) * count,
             strict=True,
         )
     )
+
+
+def _fades(config: Config) -> tuple[int, ...]:
+    """Steps in which the layers of each size are faded in, from the smallest size on, to which nothing fades."""
+    later = len(config.grow)
+    fades = config.grow_fade_steps or (config.fade_steps,) * later
+    return (0, *fades, *(config.fade_steps,) * later)[: later + 1]
 
 
 def differences(old: Config, new: Config) -> list[str]:
@@ -596,9 +697,32 @@ def differences(old: Config, new: Config) -> list[str]:
     """
     a, b = _flatten(dataclasses.asdict(old)), _flatten(dataclasses.asdict(new))
     changed = [name for name in a | b if a.get(name) != b.get(name) and name not in FREE]
+    if not old.evaluate_every:  # Nothing was measured in other features.
+        changed = [name for name in changed if not name.startswith("evaluate_")]
     if not old.data:
-        changed = [name for name in changed if name.startswith(_MADE_OF) and not name.endswith(".learning_rate")]
+        changed = [name for name in changed if name.startswith(_MADE_OF) and not name.endswith(_NOT_OF)]
     return [f"{name} ({a.get(name)}, now {b.get(name)})" for name in changed]
+
+
+def following(config: Config, begun: Config) -> Config:
+    """The config, doing what a run that began before there was a choice of it does (see `BEFORE`)."""
+    flat = _flatten(dataclasses.asdict(begun))
+    return _with(config, {name: was for name, was in BEFORE.items() if name in flat and flat[name] == was})
+
+
+def _with(config: Config, values: dict[str, Any]) -> Config:
+    """The config with these values of fields, by their paths, where it has such fields."""
+    flat = _flatten(dataclasses.asdict(config))
+    for name in values.keys() & flat.keys():
+        config = replaced_unchecked(config, name, values[name])
+    return config
+
+
+def differing(configs: Sequence[Config]) -> dict[str, list[Any]]:
+    """The fields in which configs differ, by their paths, with each one's value; None where it has none."""
+    flat = [_flatten(dataclasses.asdict(config)) for config in configs]
+    values = {name: [own.get(name) for own in flat] for name in dict.fromkeys(itertools.chain(*flat))}
+    return {name: found for name, found in values.items() if any(value != found[0] for value in found)}
 
 
 def value(config: Config, name: str) -> Any:

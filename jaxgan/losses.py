@@ -22,10 +22,12 @@ class Loss(NamedTuple):
     Attributes:
         discriminator: `(real_logits, fake_logits) -> scalar`.
         generator: `(real_logits, fake_logits) -> scalar`.
+        pairs: whether logits say something beside others only: the same number added to all of them changes nothing.
     """
 
     discriminator: Callable[[jax.Array, jax.Array], jax.Array]
     generator: Callable[[jax.Array, jax.Array], jax.Array]
+    pairs: bool = False
 
 
 @functools.lru_cache  # One object for one setting: a game that holds it hashes and compares as it should.
@@ -133,7 +135,7 @@ def average(axis: str | None = None) -> Loss:
     def generator(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
         return discriminator(fake_logits, real_logits)
 
-    return Loss(discriminator, generator)
+    return Loss(discriminator, generator, pairs=True)
 
 
 non_saturating = cross_entropy()
@@ -148,7 +150,7 @@ minimax = cross_entropy(saturating=True)
 least_squares = squares()
 """LSGAN with targets 0 and 1 (arXiv 1611.04076, equation 9). At equilibrium: 1/4 and 1/8."""
 
-wasserstein = Loss(_wasserstein_discriminator, _minus_fake)
+wasserstein = Loss(_wasserstein_discriminator, _minus_fake, pairs=True)
 """`E D(G(z)) - E D(x)` and `-E D(G(z))`: minus the Wasserstein distance, for a discriminator that is kept 1-Lipschitz
 by a gradient penalty, clipped weights or spectral normalisation.
 
@@ -163,7 +165,7 @@ References:
     Lim and Ye, Geometric GAN, arXiv 1705.02894; Miyato et al., arXiv 1802.05957, equations 16 and 17.
 """
 
-relativistic_paired = Loss(_paired_discriminator, _paired_generator)
+relativistic_paired = Loss(_paired_discriminator, _paired_generator, pairs=True)
 """`E softplus(D(G(z)) - D(x))` and `E softplus(D(x) - D(G(z)))` over pairs of a real and a fake example: what counts
 is how real a fake is beside a real one, so no mode can be left out for good. With R1 and R2, R3GAN's loss. At
 equilibrium both are log 2 = 0.693.

@@ -29,9 +29,23 @@ import jax.numpy as jnp
 import optax
 
 from jaxgan import losses
-from jaxgan.step import augment, judging, paths
-from jaxgan.step.game import Batch, Game, Metrics, Network, Player, TrainState, batch_size, labels, own, used
-from jaxgan.step.keys import normal, stream
+from jaxgan.step import augment, judging, paths, schedules
+from jaxgan.step.game import (
+    PENALTIES,
+    Batch,
+    Game,
+    Metrics,
+    Network,
+    Player,
+    Prior,
+    TrainState,
+    batch_size,
+    drawn,
+    labels,
+    own,
+    used,
+)
+from jaxgan.step.keys import stream
 
 __all__ = [
     "Batch",
@@ -39,6 +53,7 @@ __all__ = [
     "Metrics",
     "Network",
     "Player",
+    "Prior",
     "TrainState",
     "discriminator_step",
     "generate",
@@ -59,13 +74,16 @@ def init(game: Game, batch: Batch, key: jax.Array) -> TrainState:
         key: PRNG key of the run.
 
     Returns:
-        The state before the first step.
+        The state before the first step; all its arrays are its own, so that it can be donated.
+
+    Raises:
+        ValueError: the generator's images are not shaped like the real ones.
     """
-    count = batch_size(batch)
-    latent = jnp.zeros((count, game.latent_size))
+    index = jnp.arange(batch_size(batch))
+    latent = jax.tree.map(jnp.zeros_like, jax.eval_shape(functools.partial(drawn, game), key, index))
 
     def player(name: str, network: Network, optimizer: optax.GradientTransformation, inputs: Any) -> Player:
-        variables = network.init(stream(key, name), inputs, *labels(batch))
+        variables = network.init(judging.rngs(stream(key, name)), inputs, *labels(batch))
         params = variables["params"]
         stats = {name: collection for name, collection in variables.items() if name != "params"}
         # In the networks' own precision, so that it decides alike however a sum was split.
@@ -75,13 +93,23 @@ def init(game: Game, batch: Batch, key: jax.Array) -> TrainState:
         return Player(params, stats, memory, loss, jnp.zeros((), jnp.int32))
 
     generator = player("init generator", game.generator, game.generator_optimizer, latent)
-    shown = judging.plain(game, batch["image"], {})
+    real = judging.matching(game, judging.viewed(game, batch["image"], {}))
+    if game.axis is None:  # The generator may reduce over the axis, which is not there yet: then the first step checks.
+        fake, _ = jax.eval_shape(
+            lambda latent, *labels: judging.apply(
+                game.generator, generator.params, generator.stats, latent, *labels, key=key
+            ),
+            latent,
+            *labels(batch),
+        )
+        _check_shapes(real, fake)
+    shown = judging.packed(game, real)
     discriminator = player("init discriminator", game.discriminator, game.discriminator_optimizer, shown)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         generator=generator,
         discriminator=discriminator,
-        ema=generator.variables,
+        ema=jax.tree.map(jnp.copy, generator.variables),
         augment=jnp.full((), game.augment_probability, jnp.float32),
         path_length=jnp.zeros((), jnp.float32),
     )
@@ -92,7 +120,8 @@ def train_step(game: Game, state: TrainState, batch: Batch, key: jax.Array) -> t
 
     Equal to `discriminator_step` followed by `generator_step`, but the last discriminator update and the generator's
     update share one forward pass of the generator. With `discriminator_updates` = k > 1 the batch is dealt into k
-    hands of N/k examples; the last one is also the generator's.
+    hands of N/k examples; the last one is also the generator's. (Then it is equal to `discriminator_step` on each hand
+    with `update` 1, ..., k - 1 and 0.)
 
     Args:
         game: the rules.
@@ -101,12 +130,16 @@ def train_step(game: Game, state: TrainState, batch: Batch, key: jax.Array) -> t
         key: PRNG key of the run; the step number is folded in.
 
     Returns:
-        The state after, and float32 scalars: for each player `loss`, `gradient_norm` and `update_ratio` (norm of the
-        update over norm of the parameters), and for the discriminator `real` and `fake` (mean of D = sigmoid(logit)
-        on each), `accuracy_real` and `accuracy_fake` (share on the right side of 1/2) and `separation` (share of pairs
-        in which the real example has the larger logit), all before its (last) update, named `discriminator/loss` and
-        so on. With skipping, `skipped`: the share of the player's updates left out so far. With ADA,
-        `discriminator/augment`: the probability. With path length regularisation, `generator/path_length`.
+        The state after, and float32 scalars: for each player `loss` (the adversarial one), `gradient_norm` and
+        `update_ratio` (norm of the update over norm of the parameters), and for the discriminator `real` and `fake`
+        (mean of D = sigmoid(logit) on each), `accuracy_real` and `accuracy_fake` (share on the right side of 1/2) and
+        `separation` (share of pairs in which the real example has the larger logit), all before its (last) update,
+        named `discriminator/loss` and so on. With penalties or consistency, `discriminator/penalty`, and with path
+        length regularisation `generator/penalty`: their weights times what they punish, as they count on average over
+        steps; of one that is applied at every so-manieth step only, 0 at the others. With skipping, `skipped`: the
+        share of the player's updates left out so far. With ADA, `discriminator/augment`: the probability. With path
+        length regularisation, `generator/path_length`: the running mean of lengths. With a term
+        of one's own, which `generator/loss` includes, `generator/term`.
     """
     key = jax.random.fold_in(key, state.step)
     *earlier, last = _deal(batch, game.discriminator_updates)
@@ -119,23 +152,29 @@ def train_step(game: Game, state: TrainState, batch: Batch, key: jax.Array) -> t
     if game.accumulate == 1:
         generated = _generate(game, state.generator, state.generator.stats, last, key, key)
     state, discriminator_metrics = _update_discriminator(game, state, last, key, generated)
-    if game.ada_target is not None:
-        sign = 2 * discriminator_metrics["discriminator/accuracy_real"] - 1
-        probability = augment.adapt(
-            state.augment, sign, batch_size(batch) * _devices(game), game.ada_target, game.ada_images
-        )
-        state = dataclasses.replace(state, augment=probability)
-        discriminator_metrics["discriminator/augment"] = probability
     state, generator_metrics = _update_generator(game, state, last, key, generated)
     return state, {**discriminator_metrics, **generator_metrics}
 
 
-def discriminator_step(game: Game, state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
+def discriminator_step(
+    game: Game, state: TrainState, batch: Batch, key: jax.Array, update: int | jax.Array = 0
+) -> tuple[TrainState, Metrics]:
     """One update of the discriminator on all of `batch`, the generator frozen. The step number does not change.
 
-    Args and returns as for `train_step`; the metrics are the discriminator's.
+    Args:
+        game: the rules.
+        state: the state before.
+        batch: N real examples.
+        key: PRNG key of the run; the step number is folded in.
+        update: number of this update within the step, where there are several: each number draws fakes and noise of
+            its own. The generator's update that follows plays with the fakes of number 0.
+
+    Returns:
+        The state after, and the discriminator's metrics as of `train_step`.
     """
-    return _update_discriminator(game, state, _prepared(game, state, batch), jax.random.fold_in(key, state.step))
+    key = jax.random.fold_in(key, state.step)
+    key = jnp.where(update == 0, key, jax.random.fold_in(key, update))
+    return _update_discriminator(game, state, _prepared(game, state, batch), key)
 
 
 def generator_step(game: Game, state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
@@ -147,18 +186,18 @@ def generator_step(game: Game, state: TrainState, batch: Batch, key: jax.Array) 
     return _update_generator(game, state, _prepared(game, state, batch), jax.random.fold_in(key, state.step))
 
 
-def latents(key: jax.Array, count: int, size: int) -> jax.Array:
-    """Draws standard normal latents, each from its own index: a longer draw begins with the shorter one.
+def latents(game: Game, key: jax.Array, count: int) -> jax.Array:
+    """Draws latents of the game's prior, each from its own index: a longer draw begins with the shorter one.
 
     Args:
+        game: the rules.
         key: PRNG key.
         count: number of latents N.
-        size: length of each.
 
     Returns:
-        float32 [N, size].
+        [N, ...], of the default prior float32 [N, latent_size].
     """
-    return normal(key, jnp.arange(count), (size,))
+    return drawn(game, key, jnp.arange(count))
 
 
 def generate(game: Game, variables: Any, latent: jax.Array, label: jax.Array | None = None) -> Any:
@@ -167,8 +206,8 @@ def generate(game: Game, variables: Any, latent: jax.Array, label: jax.Array | N
     Args:
         game: the rules.
         variables: the generator's variables, as a rule `state.ema`.
-        latent: [N, latent_size].
-        label: int32 [N] for a conditional generator.
+        latent: [N, ...], as `latents` draws them.
+        label: int32 [N] for a conditional generator; what "label" is in batches.
 
     Returns:
         Images as the generator makes them, [N, ...].
@@ -186,12 +225,24 @@ class _Generated(NamedTuple):
 
 
 def _generate(game: Game, player: Player, stats: Any, batch: Batch, key: jax.Array, noise: jax.Array) -> _Generated:
-    latent = normal(stream(key, "latent"), batch["index"], (game.latent_size,))
+    latent = drawn(game, stream(key, "latent"), batch["index"])
+    label = labels(judging.of_fakes(game, batch, key))
 
     def forward(params: Any) -> tuple[Any, Any]:
-        return judging.apply(game.generator, params, stats, latent, *labels(batch), key=stream(noise, "generator"))
+        return judging.apply(game.generator, params, stats, latent, *label, key=stream(noise, "generator"))
 
-    return _Generated(*jax.vjp(forward, own(game, player.params), has_aux=True))
+    generated = _Generated(*jax.vjp(forward, own(game, player.params), has_aux=True))
+    _check_shapes(judging.matching(game, batch["image"]), generated.fake)
+    return generated
+
+
+def _check_shapes(real: Any, fake: Any) -> None:
+    """Raises a ValueError unless both are arrays, or pytrees of arrays, of the same shapes."""
+    shapes = [jax.tree.map(lambda leaf: str(list(leaf.shape)), tree) for tree in (fake, real)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"the generator makes images {shapes[0]}, and real ones are {shapes[1]}: their shapes must agree"
+        )
 
 
 def _update_discriminator(
@@ -203,25 +254,30 @@ def _update_discriminator(
         params: Any, fake: Any, batch: Batch, stats: Any, noise: jax.Array, penalised: bool
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
         judge = functools.partial(judging.judge, game, params, batch, noise)
+        judge_fake = functools.partial(judging.judge, game, params, judging.of_fakes(game, batch, key), noise)
         pictures = {"real": batch["image"], "fake": fake}
-        real = judging.shown(game, state, pictures["real"], batch, stream(key, "shown real"))
-        fake = judging.shown(game, state, pictures["fake"], batch, stream(key, "shown fake"))
+        real, from_real = judging.shown_from(game, state, pictures["real"], batch, stream(key, "shown real"))
+        fake, from_fake = judging.shown_from(game, state, pictures["fake"], batch, stream(key, "shown fake"))
         # Two passes, so that batch normalisation sees real and fake batches apart.
         real_logits, real_pullback, stats = judge("discriminator real", stats, real)
-        fake_logits, fake_pullback, stats = judge("discriminator fake", stats, fake)
-        value = game.loss.discriminator(*judging.exchanged(game, batch, key, real_logits, fake_logits))
+        fake_logits, fake_pullback, stats = judge_fake("discriminator fake", stats, fake)
+        value = adversarial = game.loss.discriminator(*judging.exchanged(game, batch, key, real_logits, fake_logits))
+        penalties = jnp.zeros_like(value)
 
-        def steepness(kind: str, logits: jax.Array, pullback: Callable[[jax.Array], tuple[Any]]) -> jax.Array:
+        def steepness(
+            kind: str, judge: Callable[..., Any], logits: jax.Array, slope: Callable[[jax.Array], Any]
+        ) -> jax.Array:
             if not used(game.difference):
-                return losses.zero_centred(*pullback(jnp.ones_like(logits)))
+                return losses.zero_centred(slope(jnp.ones_like(logits)))
             moved = judging.moved(game, state, batch, key, kind, pictures[kind])
-            change = judge(f"discriminator {kind} moved", stats, moved)[0] - logits
+            change = judge(f"discriminator {kind}", stats, moved)[0] - logits  # The network draws the same again.
             return losses.zero_centred(change / game.difference)
 
         if penalised:
             slopes = {
-                "r1": lambda: steepness("real", real_logits, real_pullback),
-                "r2": lambda: steepness("fake", fake_logits, fake_pullback),
+                "r1": lambda: steepness("real", judge, real_logits, lambda x: from_real(*real_pullback(x))),
+                "r2": lambda: steepness("fake", judge_fake, fake_logits, lambda x: from_fake(*fake_pullback(x))),
+                "drift": lambda: jnp.mean(real_logits**2),
                 "gradient_penalty": lambda: losses.one_centred(
                     judging.slope(judge, stats, judging.between(game, batch, key, real, fake))
                 ),
@@ -232,21 +288,28 @@ def _update_discriminator(
             for name, penalty in slopes.items():
                 if used(weight := getattr(game, name)):
                     if name in ("r1", "r2") and game.penalty_decay_steps:
-                        weight *= _decay(state.step, game.penalty_decay_steps, game.penalty_final)
-                    value += game.penalty_every * weight * penalty().astype(value.dtype)
+                        weight *= schedules.falling(state.step, game.penalty_decay_steps, game.penalty_final)
+                    found = penalty().astype(value.dtype)
+                    value += game.penalty_every * weight * found
+                    penalties += weight * found
         if used(game.consistency):
-            value += game.consistency * (
+            found = game.consistency * (
                 judging.inconsistency(game, judge, stats, batch, key, real, real_logits)
-                + judging.inconsistency(game, judge, stats, batch, key, fake, fake_logits)
+                + judging.inconsistency(game, judge_fake, stats, batch, key, fake, fake_logits)
             )
+            value += found
+            penalties += found
         metrics = {
-            "loss": value,
+            "minimised": value,
+            "loss": adversarial,
             "real": jnp.mean(jax.nn.sigmoid(real_logits)),
             "fake": jnp.mean(jax.nn.sigmoid(fake_logits)),
             "accuracy_real": _share(real_logits > 0),
             "accuracy_fake": _share(fake_logits < 0),
             "separation": _share(real_logits > fake_logits),
         }
+        if any(used(getattr(game, name)) for name in PENALTIES):
+            metrics["penalty"] = penalties
         return value, (metrics, stats)
 
     def gradients_of(learns: bool, penalised: bool, batch: Batch, stats: Any, noise: jax.Array) -> Any:
@@ -274,7 +337,13 @@ def _update_discriminator(
     )
     if game.skip_discriminator_below is not None:
         metrics["skipped"] = player.skipped / ((state.step + 1) * game.discriminator_updates)
-    return dataclasses.replace(state, discriminator=player), _named("discriminator", metrics)
+    state = dataclasses.replace(state, discriminator=player)
+    if game.ada_target is not None:
+        examples = batch_size(batch) * _devices(game)
+        sign = 2 * metrics["separation" if game.loss.pairs else "accuracy_real"] - 1
+        metrics["augment"] = augment.adapt(state.augment, sign, examples, game.ada_target, game.ada_images)
+        state = dataclasses.replace(state, augment=metrics["augment"])
+    return state, _named("discriminator", metrics)
 
 
 def _update_generator(
@@ -287,36 +356,40 @@ def _update_generator(
     def gradients_of(learns: bool, batch: Batch, stats: Any, noise: jax.Array) -> tuple[tuple[Any, Metrics], Any]:
         fake, pullback, stats = generated or _generate(game, player, stats, batch, key, noise)
 
-        def loss(fake: Any) -> jax.Array:
+        def loss(fake: Any) -> tuple[jax.Array, Metrics]:
             logits = []
-            for image in (batch["image"], fake):
+            for image, its in ((batch["image"], batch), (fake, judging.of_fakes(game, batch, key))):
                 shown = judging.shown(game, state, image, batch, stream(key, "shown judging"))
-                inputs = (shown, *labels(batch))
+                inputs = (shown, *labels(its))
                 key_of_pass = stream(noise, "discriminator judging")
                 logits.append(judging.apply(game.discriminator, judge.params, judge.stats, *inputs, key=key_of_pass)[0])
-            return game.loss.generator(*logits)
+            value = game.loss.generator(*logits)
+            if game.generator_term is None:
+                return value, {"minimised": value, "loss": value}
+            term = game.generator_term(fake, batch)
+            value += term.astype(value.dtype)
+            return value, {"minimised": value, "loss": value, "term": term}
 
         if not learns:
-            return (None, {"loss": loss(fake)}), stats
-        value, cotangent = jax.value_and_grad(loss)(fake)
+            return (None, loss(fake)[1]), stats
+        (_, metrics), cotangent = jax.value_and_grad(loss, has_aux=True)(fake)
         (gradients,) = pullback(cotangent)
-        return (gradients, {"loss": value}), stats
+        return (gradients, metrics), stats
 
     def update(learns: bool) -> tuple[Player, Metrics]:
         function = functools.partial(gradients_of, learns)
         (gradients, metrics), stats = _averaged(game, function, batch, player.stats, key)
         if used(game.path_length):
-            metrics["path_length"] = state.path_length
+            metrics |= {"path_length": state.path_length, "penalty": jnp.zeros_like(state.path_length)}
             if learns:
-                gradients, metrics["path_length"] = _regularised(game, state, batch, key, gradients)
+                gradients, more = _regularised(game, state, batch, key, gradients)
+                metrics |= more
         return _descended(game.generator_optimizer, player, gradients, stats, metrics)
 
     player, metrics = _unless_below(game.skip_generator_below, player, lambda: update(True), lambda: update(False))
     if game.skip_generator_below is not None:
         metrics["skipped"] = player.skipped / (state.step + 1)
-    # Early on a short average, so that the untrained generator is forgotten: min(decay, (1 + t) / (10 + t)).
-    step = state.step.astype(jnp.float32)
-    decay = jnp.minimum(game.ema_decay, (1 + step) / (10 + step))
+    decay = schedules.averaging(game, state.step, batch_size(batch) * _devices(game))
     ema = jax.tree.map(functools.partial(_towards, decay), state.ema, player.variables)
     state = dataclasses.replace(
         state,
@@ -328,15 +401,19 @@ def _update_generator(
     return _faded_in(game, state), _named("generator", metrics)
 
 
-def _regularised(game: Game, state: TrainState, batch: Batch, key: jax.Array, gradients: Any) -> tuple[Any, jax.Array]:
-    """The generator's gradients with those of the path length penalty where it is due, and its running mean."""
+def _regularised(game: Game, state: TrainState, batch: Batch, key: jax.Array, gradients: Any) -> tuple[Any, Metrics]:
+    """The generator's gradients with those of the path length penalty where it is due; its metrics."""
 
-    def add() -> tuple[Any, jax.Array]:
+    def add() -> tuple[Any, Metrics]:
         function = functools.partial(paths.gradients, game, state, key)
-        (penalty, length), _ = _averaged(game, function, batch, state.generator.stats, key)
-        return jax.tree.map(jnp.add, gradients, penalty), paths.updated(state.path_length, length)
+        (more, (length, penalty)), _ = _averaged(game, function, batch, state.generator.stats, key)
+        metrics = {"path_length": paths.updated(state.path_length, length), "penalty": penalty}
+        return jax.tree.map(jnp.add, gradients, more), metrics
 
-    return _lazily(game.path_every, state, add, lambda: (gradients, state.path_length))
+    def leave() -> tuple[Any, Metrics]:
+        return gradients, {"path_length": state.path_length, "penalty": jnp.zeros_like(state.path_length)}
+
+    return _lazily(game.path_every, state, add, leave)
 
 
 def _faded_in(game: Game, state: TrainState) -> TrainState:
@@ -355,12 +432,15 @@ def _faded_in(game: Game, state: TrainState) -> TrainState:
 def _unless_below(
     threshold: float | None, player: Player, learn: Callable[[], Any], look: Callable[[], Any]
 ) -> tuple[Player, Metrics]:
-    """Lets a player learn, or only look at its loss while that is below a threshold; keeps the average of the loss."""
+    """Lets a player learn, or only look at its loss while that is below a threshold; keeps the average of the loss.
+
+    That is all it minimises, penalties included where they are taken.
+    """
     if threshold is None:
         player, metrics = learn()
     else:
         player, metrics = jax.lax.cond(player.loss < threshold, look, learn)
-    value = metrics["loss"].astype(player.loss.dtype)
+    value = metrics.pop("minimised").astype(player.loss.dtype)
     smoothed = jnp.where(jnp.isfinite(player.loss), 0.9 * player.loss + 0.1 * value, value)
     return dataclasses.replace(player, loss=smoothed), metrics
 
@@ -369,12 +449,6 @@ def _lazily(every: int, state: TrainState, due: Callable[[], Any], otherwise: Ca
     """What is due at every so-manieth step, else the other; its name says how often to who reads the program."""
     with jax.named_scope(f"one_step_in_{every}"):
         return jax.lax.cond(state.step % every == 0, due, otherwise)
-
-
-def _decay(step: jax.Array, steps: int, final: float) -> jax.Array:
-    """From 1 to `final` by half a cosine."""
-    share = jnp.minimum(step.astype(jnp.float32) / steps, 1)
-    return final + (1 - final) * (1 + jnp.cos(jnp.pi * share)) / 2
 
 
 def _towards(decay: jax.Array, mean: jax.Array, new: jax.Array) -> jax.Array:
@@ -442,12 +516,14 @@ def _descended(
 ) -> tuple[Player, Metrics]:
     """The player after a step of its optimiser, and the metrics with those of the step; no gradients, no step."""
     if gradients is None:
-        zero = jnp.zeros_like(metrics["loss"])
+        zero = jnp.zeros_like(player.loss)  # As wide as the parameters, and so as what stands here otherwise.
         player = dataclasses.replace(player, skipped=player.skipped + 1)
         return player, metrics | {"gradient_norm": zero, "update_ratio": zero}
     # Optax's bias correction raises a float to an integer count, which strict dtype promotion refuses.
     with jax.numpy_dtype_promotion("standard"):
-        updates, optimizer_state = optimizer.update(gradients, player.optimizer, player.params)
+        # Some adapt to the loss: `value`, which those that do not are not given.
+        optimizer = optax.with_extra_args_support(optimizer)
+        updates, optimizer_state = optimizer.update(gradients, player.optimizer, player.params, value=metrics["loss"])
     metrics = metrics | {
         "gradient_norm": optax.tree.norm(gradients),
         "update_ratio": optax.tree.norm(updates) / optax.tree.norm(player.params),

@@ -1,3 +1,4 @@
+import ast
 import dataclasses
 import json
 import re
@@ -92,6 +93,25 @@ def test_shipped_configs_load_and_say_how_to_run_them(name):
         return
     source = build.source(config)
     assert build.game(config, source.shape, source.classes).latent_size == config.latent_size
+
+
+@pytest.mark.parametrize(
+    "name", ["biggan_128", "msg_1024", "progressive_1024", "r3gan_256", "stylegan2_1024", "stylegan2_256"]
+)
+def test_published_configs_name_every_setting_beside_the_authors(name):
+    """All fields that are not the defaults, but those of how a run is watched and where its pictures are."""
+    config, text = cfg.load(name)[1], ast.get_docstring(ast.parse((cfg.folder() / f"{name}.py").read_text())) or ""
+    about = (config, cfg.Config()), *((player, type(player)()) for player in (config.generator, config.discriminator))
+    set_here = {
+        field.name
+        for one, default in about
+        for field in dataclasses.fields(one)
+        if getattr(one, field.name) != getattr(default, field.name)
+    }
+    free = (cfg.FREE - {"steps"}) | {"size", "generator", "discriminator"}
+    missing = {field for field in set_here - free if not re.search(rf"\b{field}\b", text)}
+    assert not missing
+    assert "theirs" in text
 
 
 def test_unknown_data_are_refused_with_what_there_is():

@@ -3,6 +3,7 @@ import itertools
 import math
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -168,12 +169,12 @@ def test_a_step_equals_the_authors(recorded):
             return jax.tree.map(jnp.subtract, params, ended), metrics
 
         gradients, metrics = step(start, batch, record.GAMMA, record.GAMMA)
-        without, only_r1 = (float(step(start, batch, r1, 0.0)[1]["discriminator/loss"]) for r1 in (0.0, 2.0))
-    expected = float(recorded["disc_loss"])
-    np.testing.assert_allclose(metrics["discriminator/loss"], expected, rtol=1e-8)
+        only_r1 = step(start, batch, 2.0, 0.0)[1]["discriminator/penalty"]
+    loss, penalty = (float(metrics[f"discriminator/{name}"]) for name in ("loss", "penalty"))
+    np.testing.assert_allclose(loss + penalty, recorded["disc_loss"], rtol=1e-8)
     np.testing.assert_allclose(metrics["generator/loss"], recorded["gen_loss"], rtol=1e-8)
-    np.testing.assert_allclose(only_r1 - without, recorded["r1_loss"], rtol=1e-8)
-    r2 = 2 / record.GAMMA * (expected - without) - recorded["r1_loss"]
+    np.testing.assert_allclose(only_r1, recorded["r1_loss"], rtol=1e-8)
+    r2 = 2 / record.GAMMA * penalty - recorded["r1_loss"]
     np.testing.assert_allclose(r2, recorded["r2_loss"], rtol=1e-8)
     for name, slopes in gradients.items():
         found = record.theirs(slopes, record.TINY, name)
@@ -182,6 +183,66 @@ def test_a_step_equals_the_authors(recorded):
             expected = recorded[f"{name}/{key}"]  # 0 where what is added changes nothing.
             tolerance = 1e-8 * np.abs(expected).max() + 1e-14
             np.testing.assert_allclose(record.sample(slope), expected, rtol=0, atol=tolerance, err_msg=key)
+
+
+def test_the_generator_makes_a_picture_for_each_share_of_noise():
+    """Real ones are one, shown as often; a generator of fewer pictures is told of."""
+    config = cfg.Config(
+        generator=cfg.GATGenerator(width=16, depth=4, heads=2, patch=4),
+        discriminator=cfg.GATDiscriminator(width=16, depth=4, heads=2, patch=4, embedding=8),
+        guidance=record.LEVELS,
+    )
+    game = build.game(config, (8, 8, 3), 0)
+    batch = {"image": jnp.zeros((2, 8, 8, 3))}
+    jax.eval_shape(lambda: train_step.init(game, batch, jax.random.key(0)))
+    fewer = dataclasses.replace(game, guidance=record.LEVELS[1:])
+    with pytest.raises(ValueError, match="shapes must agree"):
+        jax.eval_shape(lambda: train_step.init(fewer, batch, jax.random.key(0)))
+
+
+class Noisy(nn.Module):
+    """A linear judge of points with noise of its own."""
+
+    @nn.compact
+    def __call__(self, image):
+        v = self.param("v", nn.initializers.normal(1.0), (image.shape[-1],))
+        return image @ v + jax.random.normal(self.make_rng("default"), (len(image),))
+
+
+class Shift(nn.Module):
+    @nn.compact
+    def __call__(self, latent, train=True):
+        return latent + self.param("shift", nn.initializers.zeros, (latent.shape[-1],))
+
+
+@pytest.mark.parametrize("name", ["r1", "r2"])
+def test_a_difference_is_of_the_pictures_alone(name):
+    """Augmented by 3, a step of .01 e changes logits by .03 v e, whatever noise there is, of the network and shown."""
+
+    def tripled(keys, image, probability):
+        return jax.tree.map(lambda leaf: 3 * leaf, image)
+
+    key, batch = jax.random.key(0), {"image": jnp.zeros((4096, 2))}
+    weight: dict[str, Any] = {name: 2.0}
+    found = []
+    for at in ("picture", "shown"):
+        game = train_step.Game(
+            Shift(),
+            Noisy(),
+            optax.sgd(0.1),
+            optax.sgd(0.1),
+            latent_size=2,
+            difference=0.01,
+            augment=(tripled,),
+            instance_noise=1.0,
+            penalty_at=at,
+            **weight,
+        )
+        state = train_step.init(game, batch, key)
+        found.append(float(train_step.train_step(game, state, batch, key)[1]["discriminator/penalty"]))
+        v = state.discriminator.params["v"]
+        assert found[-1] == pytest.approx(float(9 * v @ v), rel=0.1)
+    assert found[0] == found[1]
 
 
 def test_guidance_is_of_these_shares_and_one_noise():

@@ -150,7 +150,7 @@ def test_a_run_grows(growing):
     config, run = growing
     trained = directory.read(run)
     assert int(trained.state.step) == 9
-    latent = train_step.latents(jax.random.key(0), 2, 5)
+    latent = train_step.latents(trained.game, jax.random.key(0), 2)
     assert train_step.generate(trained.game, trained.state.ema, latent).shape == (2, *SHAPE)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "generator/loss" in line] == list(range(1, 10))

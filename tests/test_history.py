@@ -18,6 +18,7 @@ def step_line(step, loss=1.4, separation=0.5, gradient=1.0):
     return {
         "step": step,
         **{f"discriminator/{name}": value for name, value in numbers.items()},
+        "discriminator/penalty": loss / 2,
         "generator/loss": 0.7,
         "generator/gradient_norm": gradient,
     }
@@ -120,6 +121,17 @@ def test_what_diagnosis_needs_by_hand():
     assert found.recent()["discriminator/loss"].tolist() == list(range(11, 31))  # None since: the last 20.
 
 
+def test_a_curve_is_of_the_lines_that_have_it():
+    plain = {name: value for name, value in step_line(1).items() if "penalty" not in name}
+    found = again(of([plain, step_line(2, loss=4), look_line(2), step_line(3, loss=6)]))
+    curve = found.curves["discriminator/penalty"]
+    assert (curve.steps, curve.column("discriminator/penalty", "mean").tolist()) == ([2, 3], [2, 3])
+    assert again(of([plain])).curves == {}
+    older = of([plain]).to_json()
+    del older["curves"]
+    assert json.dumps(History.from_json(older).to_json()) == json.dumps(of([plain]).to_json())
+
+
 def test_recent_lines_are_bounded():
     found = of([look_line(0), look_line(0), look_line(0), *(step_line(step, loss=step) for step in range(1, 2000))])
     assert found.recent()["discriminator/loss"].tolist() == list(range(2000 - ROOM, 2000))
@@ -212,7 +224,7 @@ def test_the_largest_is_about_a_hundred_kilobytes():
         found.add(step_line(step, *(0.12345678901234567,) * 3))
         found.add({"step": step, **numbers, "diagnosis": "discriminator has won"})
     assert len(found.losses.steps) == len(found.looked.steps) == ROOM
-    assert len(json.dumps(found.to_json())) < 105_000
+    assert len(json.dumps(found.to_json())) < 105_000 + 8_500 * len(found.curves)
 
 
 def test_it_is_read_from_a_file_or_from_a_mark_on(tmp_path):

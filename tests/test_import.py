@@ -1,19 +1,22 @@
 """`jaxgan import`: a published generator, recorded from PyTorch (record_stylegan2.py), as a run like any other."""
 
+import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from jaxgan import cli
-from jaxgan.latent import sampling
 from jaxgan.models import stylegan2
-from jaxgan.run import directory, published
+from jaxgan.run import directory, published, start
+from jaxgan.step.keys import normal
 from jaxgan.support import images
 
 RECORDED = np.load(Path(__file__).with_name("data") / "stylegan2.npz")
@@ -53,7 +56,7 @@ def sampled(run, out, *options):
 @jax.jit
 def made(psi):
     """What the generator makes of the latents that `jaxgan sample` draws."""
-    latent = sampling.draw_latents(jax.random.key(0), 4, LATENT_SIZE)
+    latent = normal(jax.random.key(0), jnp.arange(4), (LATENT_SIZE,))
     styles = GENERATOR.apply(VARIABLES, latent, train=False, method="mapping")
     drawn = stylegan2.truncate(styles, VARIABLES["batch_stats"]["average_style"], psi)
     return GENERATOR.apply(VARIABLES, drawn, train=False, method="synthesis")
@@ -68,6 +71,43 @@ def test_samples_are_the_published_generators(run, tmp_path):
     np.testing.assert_allclose(sampled(run, tmp_path / "one", "--truncation", "1.0"), whole, atol=1)
     np.testing.assert_allclose(half, images.to_uint8(made(0.5)), atol=1)
     assert np.abs(half - whole).mean() > 2
+
+
+def test_noise_and_a_cutoff_of_truncation(run, tmp_path, capsys):
+    """As NVIDIA's generate.py has them: noise the same, each picture's own or none; only the coarsest styles drawn."""
+    latent = normal(jax.random.key(0), jnp.arange(4), (LATENT_SIZE,))
+    silent = jax.tree_util.tree_map_with_path(lambda path, x: x * ("noise" not in str(path[-1])), VARIABLES["params"])
+    call = jax.jit(GENERATOR.apply, static_argnames=("train", "method"))
+    styles = call(VARIABLES, latent, train=False, method="mapping")
+    drawn = styles.at[:, :2].set(stylegan2.truncate(styles, VARIABLES["batch_stats"]["average_style"], 0.5)[:, :2])
+    for options, variables, chosen in (
+        (["--noise", "none"], {**VARIABLES, "params": silent}, styles),
+        (["--truncation", "0.5", "--truncation-cutoff", "2"], VARIABLES, drawn),
+    ):
+        expected = images.to_uint8(np.asarray(call(variables, chosen, train=False, method="synthesis")))
+        np.testing.assert_allclose(sampled(run, tmp_path / options[0], *options), expected, atol=1)
+    own, again, same = (
+        sampled(run, tmp_path / str(place), *options)
+        for place, options in enumerate((["--noise", "own"], ["--noise", "own"], []))
+    )
+    np.testing.assert_array_equal(own, again)
+    assert np.abs(own - same).mean() > 0.5
+    for wrong, message in (
+        (["--truncation-cutoff", "2"], "give --truncation with it"),
+        (["--truncation", "0.5", "--truncation-cutoff", "9"], "--truncation-cutoff must be at most 4, not 9"),
+        (["--standing", "2"], "--standing: .*: the generator has no batch normalisation"),
+    ):
+        assert re.search(message, fails(["sample", run, *wrong], capsys))
+
+
+def test_what_the_file_does_not_tell_is_asked(run, tmp_path):
+    config = directory.read_config(run)
+    assert (config.generator, config.discriminator) == (
+        dataclasses.replace(config.generator, clamp=256.0),
+        dataclasses.replace(config.discriminator, clamp=256.0),
+    )
+    without, _ = start.adopt(write(tmp_path / "G.npz", **ARRAYS), tmp_path / "without", clamp=0.0)
+    assert without.game.generator == GENERATOR
 
 
 def test_it_is_shown_as_a_run_of_its_networks(run, capsys):
@@ -87,11 +127,18 @@ def test_mistakes_are_one_line(run, tmp_path, capsys):
     assert f"{run}: holds a run already" in fails(["import", file, "--out", run], capsys)
     assert (run / "config.json").read_bytes() == before
     (tmp_path / "text.npz").write_text("not a file of arrays")
+    four = {name: value for name, value in ARRAYS.items() if "b8" not in name}
+    soft = ARRAYS | {"synthesis.b8.resample_filter": np.outer([1, 2, 1], [1, 2, 1]) / 16}
     lacking = {name: value for name, value in ARRAYS.items() if name != "mapping.w_avg"}
     for name, message in (
         ("missing.npz", "missing.npz: no such file"),
-        ("text.npz", "text.npz: cannot be read as safetensors or npz"),
+        ("text.npz", "text.npz: cannot be read as safetensors, npz or pth"),
         (write(tmp_path / "lacking.npz", **lacking).name, "lacking.npz: not a StyleGAN2 generator"),
+        (
+            write(tmp_path / "small.npz", **four).name,
+            "small.npz: not a StyleGAN2 generator with skips: no image size 4",
+        ),
+        (write(tmp_path / "soft.npz", **soft).name, "b8.resample_filter is another filter than [1, 3, 3, 1]"),
     ):
         assert message in fails(["import", tmp_path / name, "--out", tmp_path / "none"], capsys)
     assert not (tmp_path / "none").exists()

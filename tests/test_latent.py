@@ -17,8 +17,9 @@ from jaxgan import cli, train_step
 from jaxgan import config as cfg
 from jaxgan.evaluate import lpips
 from jaxgan.latent import directions, mix, project, sampling
-from jaxgan.models import mlp, stylegan2
+from jaxgan.models import layers, mlp, stylegan2
 from jaxgan.run import directory, training
+from jaxgan.step.keys import stream
 from jaxgan.support.errors import UserError
 
 SIDE, LAYERS, STYLE = 8, 4, 16  # Of the small StyleGAN2.
@@ -56,6 +57,40 @@ def styled():
     """A game of styles, and its generator's variables."""
     game = game_of(stylegan2.Generator(SIDE, 3, 4, 8, STYLE, mapping_layers=2), 8)
     return game, initial(game)
+
+
+class Normalised(nn.Module):
+    """Its batch normalisation sees latents, and twice the class."""
+
+    @nn.compact
+    def __call__(self, latent, label, train=True):
+        self.variable("batch_stats", "right", jnp.ones, (2,))  # As spectral normalisation's vectors.
+        told = jnp.concatenate([latent, 2.0 * label[:, None].astype(jnp.float32)], axis=-1)
+        return nn.BatchNorm(use_running_average=not train, momentum=layers.MOMENTUM)(told)
+
+
+@pytest.mark.parametrize("truncation", [None, 0.5])
+def test_standing_statistics_are_the_moments_of_fresh_batches(truncation):
+    game = game_of(Normalised(), 3)
+    variables = initial(game, jnp.zeros(1, jnp.int32))
+    found = sampling.standing(game, variables, jax.random.key(0), 40, 5, truncation)
+    assert jax.tree.structure(found) == jax.tree.structure(variables)
+    np.testing.assert_array_equal(found["batch_stats"]["right"], 1)
+    moments = found["batch_stats"]["BatchNorm_0"]
+    spread = 1 if truncation is None else 0.2845**2  # Of a normal number between -0.5 and 0.5.
+    np.testing.assert_allclose(moments["mean"], [0, 0, 0, 4], atol=0.15)  # Twice labels 0 to 4, with variance 4 * 2.
+    np.testing.assert_allclose(moments["var"], [*[0.99 * spread] * 3, 0.99 * 8], rtol=0.05)
+    # The mean over batches, not that of a running average.
+    one, two = (sampling.standing(game, variables, jax.random.key(0), count, 5) for count in (1, 2))
+    second = sampling._moments(
+        game,
+        {**variables, "batch_stats": jax.tree.map(jnp.zeros_like, variables["batch_stats"])},
+        sampling.draw_latents(game, stream(jax.random.fold_in(jax.random.key(0), 1), "latent"), 100),
+        jax.random.randint(stream(jax.random.fold_in(jax.random.key(0), 1), "label"), (100,), 0, 5),
+        jax.random.key(0),
+    )["BatchNorm_0"]["mean"]
+    mean = one["batch_stats"]["BatchNorm_0"]["mean"] / 2 + 10 * second / 2
+    np.testing.assert_allclose(two["batch_stats"]["BatchNorm_0"]["mean"], mean, rtol=1e-4, atol=1e-5)
 
 
 class Affine(nn.Module):
@@ -139,7 +174,7 @@ def test_crossed_styles_by_hand():
 
 def test_mixed_cells_and_edges(styled):
     game, variables = styled
-    latent = train_step.latents(jax.random.key(2), 5, 8)
+    latent = train_step.latents(game, jax.random.key(2), 5)
     samples = sampling.pictures(game, variables, latent)
     styles = mix.styles(game, variables, latent)
     assert styles.shape == (5, LAYERS, STYLE)
@@ -165,7 +200,7 @@ def test_mixed_cells_and_edges(styled):
 
 def test_a_generators_own_picture_is_recovered(plain, metric, key):
     game, variables = plain
-    target = train_step.generate(game, variables, train_step.latents(jax.random.key(5), 1, 4))[0]
+    target = train_step.generate(game, variables, train_step.latents(game, jax.random.key(5), 1))[0]
     reports = []
     found = project.project(
         game, variables, metric, target, key, steps=150, every=60, on_pictures=lambda *report: reports.append(report)
@@ -183,7 +218,7 @@ def test_a_generators_own_picture_is_recovered(plain, metric, key):
 
 def test_the_same_key_finds_the_same_however_it_is_cut(plain, metric, key):
     game, variables = plain
-    target = train_step.generate(game, variables, train_step.latents(jax.random.key(5), 1, 4))[0]
+    target = train_step.generate(game, variables, train_step.latents(game, jax.random.key(5), 1))[0]
 
     def search(key, **options):
         return project.project(game, variables, metric, target, key, steps=7, every=3, **options)
@@ -199,9 +234,9 @@ def test_the_same_key_finds_the_same_however_it_is_cut(plain, metric, key):
 
 def test_the_start_is_the_best_of_many_latents(plain, metric, key):
     game, variables = plain
-    target = train_step.generate(game, variables, train_step.latents(jax.random.key(5), 1, 4))
+    target = train_step.generate(game, variables, train_step.latents(game, jax.random.key(5), 1))
     _, state, picture = project.begin(game, variables, metric, target, key)
-    others = train_step.generate(game, variables, train_step.latents(jax.random.key(6), 20, 4))
+    others = train_step.generate(game, variables, train_step.latents(game, jax.random.key(6), 20))
 
     def loss(images):
         return metric(images, jnp.broadcast_to(target, images.shape)) + jnp.mean((images - target) ** 2, axis=(1, 2, 3))
@@ -212,7 +247,7 @@ def test_the_start_is_the_best_of_many_latents(plain, metric, key):
 
 def test_steps_by_hand(plain, metric, key):
     game, variables = plain
-    target = train_step.generate(game, variables, train_step.latents(jax.random.key(5), 1, 4))
+    target = train_step.generate(game, variables, train_step.latents(game, jax.random.key(5), 1))
     goal, state, picture = project.begin(game, variables, metric, target, key)
 
     def after_one(done, steps):
@@ -248,7 +283,7 @@ def test_styles_begin_with_their_mean_and_noise_that_ends(styled, metric, key):
 
 def test_styles_of_all_layers_stay_one_unless_told_otherwise(styled, metric, key):
     game, variables = styled
-    latent = train_step.latents(jax.random.key(5), 2, 8)
+    latent = train_step.latents(game, jax.random.key(5), 2)
     # No style of one latent makes it.
     coarse, fine = mix.styles(game, variables, latent)
     mixed = mix.cross(coarse, fine, 2)
@@ -347,7 +382,7 @@ def test_directions_command(run, tmp_path):
     call("directions", run, "--count", 3, "--steps", 5, "--label", 4, "--out", tmp_path / "a.png")
     sheet = np.asarray(opened(tmp_path / "a.png"))[::3, ::3]
     trained = directory.read(run)
-    latent = sampling.draw_latents(jax.random.key(0), 1, 8)
+    latent = sampling.draw_latents(trained.game, jax.random.key(0), 1)
     middle = sampling.pictures(trained.game, trained.state.ema, latent, jnp.full(1, 4))[0, ..., 0]
     for row in range(3):
         rows = sheet[2 + 30 * row : 30 + 30 * row]
@@ -360,10 +395,10 @@ def test_directions_command_with_styles(styled_run, styled):
     scale = round(512 / (SIDE * 3 + 8))
     sheet = np.asarray(opened(styled_run / "directions.png"))[::scale, ::scale]
     game, variables = styled
-    styles = mix.styles(game, variables, sampling.draw_latents(jax.random.key(0), 1, 8))[0]
+    styles = mix.styles(game, variables, sampling.draw_latents(game, jax.random.key(0), 1))[0]
     found, _ = directions.directions(directions.weights(game, variables["params"]), 2)
     # Two standard deviations of a component of the styles.
-    latent = train_step.latents(jax.random.key(9), 10_000, 8)
+    latent = train_step.latents(game, jax.random.key(9), 10_000)
     deviation = jnp.sqrt(jnp.mean(jnp.var(mix.styles(game, variables, latent)[:, 0], axis=0)))
     wanted = sampling.pictures(mix.of_styles(game), variables, styles + 2 * deviation * found[1:2, None])[0]
     np.testing.assert_allclose(sheet[4 + SIDE : 4 + 2 * SIDE, 6 + 2 * SIDE : 6 + 3 * SIDE], wanted, atol=3)

@@ -78,14 +78,14 @@ def test_values_by_hand(name):
 
 
 @pytest.mark.parametrize("name", EVERY)
-@pytest.mark.parametrize("player", losses.Loss._fields)
+@pytest.mark.parametrize("player", ["discriminator", "generator"])
 def test_gradients_equal_numerical_ones(name, player):
     # Away from the corners of the hinge.
     check_grads(getattr(EVERY[name], player), (REAL, FAKE + 0.1), order=2, atol=1e-2, rtol=1e-2)
 
 
 @pytest.mark.parametrize("name", EVERY)
-@pytest.mark.parametrize("player", losses.Loss._fields)
+@pytest.mark.parametrize("player", ["discriminator", "generator"])
 def test_certain_logits_give_finite_losses_and_gradients(name, player):
     loss = getattr(EVERY[name], player)
     for logit in (-1e4, 1e4):

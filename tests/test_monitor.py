@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 import shutil
@@ -8,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,11 +18,14 @@ from tensorboardX import record_writer
 from tensorboardX.proto import event_pb2
 
 from jaxgan import config as cfg
+from jaxgan import train_step
 from jaxgan.latent import sampling
+from jaxgan.models import mlp
 from jaxgan.run import metrics, plots
 from jaxgan.run.history import History
 from jaxgan.support import images
 from jaxgan.support.errors import NonFiniteError, UserError
+from jaxgan.train_step import Game
 
 
 def test_pixels_are_rounded_and_clipped():
@@ -318,7 +323,12 @@ def test_a_walk_visits_its_latents_on_great_circles(key):
 
 
 def test_truncated_latents(key):
-    latent = sampling.draw_latents(key, 500, 8, truncation=0.5)
+    game = Game(mlp.Generator((2,)), mlp.Discriminator(), optax.sgd(1.0), optax.sgd(1.0), latent_size=8)
+    latent = sampling.draw_latents(game, key, 500, truncation=0.5)
     assert jnp.abs(latent).max() <= 0.5
-    np.testing.assert_array_equal(sampling.draw_latents(key, 2, 8, 0.5), latent[:2])
-    assert jnp.abs(sampling.draw_latents(key, 500, 8)).max() > 2
+    np.testing.assert_array_equal(sampling.draw_latents(game, key, 2, 0.5), latent[:2])
+    assert jnp.abs(sampling.draw_latents(game, key, 500)).max() > 2
+    uniform = dataclasses.replace(game, prior=lambda key, size: jax.random.uniform(key, (size,)))
+    np.testing.assert_array_equal(sampling.draw_latents(uniform, key, 9), train_step.latents(uniform, key, 9))
+    with pytest.raises(ValueError, match="only standard normal latents are truncated"):
+        sampling.draw_latents(uniform, key, 9, 0.5)

@@ -67,6 +67,28 @@ def test_an_extended_run_has_the_lines_of_an_unbroken_one(before, unbroken, tmp_
     assert checkpoint.record(run) == checkpoint.record(unbroken)
 
 
+def test_lines_have_the_last_penalty_that_was_taken_however_a_run_is_cut(tmp_path):
+    lazy = {"r1": 1.0, "penalty_every": 4, "log_every": 3, "sample_every": 12, "checkpoint_every": 12}
+    run = train(tmp_path / "unbroken", **lazy, loss="hinge")
+    lines = [line for line in metrics.read(run / "metrics.jsonl") if "discriminator/loss" in line]
+    found = {line["step"]: line["discriminator/penalty"] for line in lines}
+    assert list(found) == [3, 6, 9, 12]
+    # It is taken at the steps 1, 5 and 9, none of which but the last is one of a line.
+    every = train(tmp_path / "every", **lazy | {"log_every": 1}, loss="hinge")
+    by_step = {line["step"]: line for line in metrics.read(every / "metrics.jsonl") if "discriminator/loss" in line}
+    taken = {step: by_step[step]["discriminator/penalty"] for step in (1, 5, 9)}
+    assert len(set(taken.values())) == 3
+    assert min(taken.values()) > 0
+    assert found == {3: taken[1], 6: taken[5], 9: taken[9], 12: taken[9]}
+    assert [by_step[step]["discriminator/penalty"] for step in (2, 3, 4, 6)] == [taken[1]] * 3 + [taken[5]]
+    cut = tmp_path / "cut"
+    for steps in (1, 5, 7, 12):
+        train(cut, **lazy | {"steps": steps}, loss="hinge")
+    assert (cut / "metrics.jsonl").read_text() == (run / "metrics.jsonl").read_text()
+    assert checkpoint.record(cut) == checkpoint.record(run)
+    assert history.read(cut / "metrics.jsonl").curves["discriminator/penalty"].steps == [3, 6, 9, 12]
+
+
 def test_a_mark_is_of_what_a_longer_run_would_have(unbroken, tmp_path):
     mark = checkpoint.record(unbroken)
     assert mark is not None

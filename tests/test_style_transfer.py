@@ -9,11 +9,17 @@ import optax
 import pytest
 import record_style
 
-from jaxgan.style import losses, transfer, weights
+from jaxgan.style import losses, recipe, transfer, weights
 from jaxgan.support.errors import UserError
 
 LAYERS = (("relu1_1", 1.0), ("relu2_1", 1.0), ("relu3_1", 2.0))
-TINY = transfer.Options(content_layers=(("relu3_1", 1.0),), style_layers=LAYERS, stages=((0.5, 7), (1.0, 12)))
+TINY = transfer.Options(
+    content_layers=(("relu3_1", 1.0),),
+    style_layers=LAYERS,
+    style_loss=losses.GRAM,
+    padding="zero",
+    stages=((0.5, 7), (1.0, 12)),
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +37,9 @@ def run(network, pictures, seed=0, **changes):
 def gatys(iterations):
     wanted = dict(zip(("content_weight", "style_weight", "tv_weight"), record_style.GATYS_WEIGHTS, strict=True))
     adam = optax.adam(0.02, b2=0.99)
-    return transfer.Options(**wanted, relative=False, average=0.0, stages=((1.0, iterations),), optimizer=adam)
+    layers = tuple((f"relu{block}_1", 1.0) for block in range(1, 6))
+    published = {"style_layers": layers, "style_loss": losses.GRAM, "padding": "zero", "relative": False}
+    return transfer.Options(**wanted, **published, average=0.0, stages=((1.0, iterations),), optimizer=adam)
 
 
 def test_losses_and_gradients_of_gatys_equal_pytorchs():
@@ -120,6 +128,60 @@ def test_chunks_change_nothing(small, pictures):
     )
     np.testing.assert_array_equal(whole, parts)
     np.testing.assert_array_equal(history["total"], pieces["total"])
+
+
+@pytest.mark.parametrize("name", ["adam", "lbfgs"])
+def test_a_transfer_goes_on_from_any_chunk_with_the_same_numbers(small, pictures, name):
+    content, style = pictures
+    options = dataclasses.replace(TINY, optimizer=transfer.optimizer(name, 19))
+    kept = []
+
+    def keep(state, history):
+        kept.append((jax.tree.map(lambda leaf: np.asarray(leaf).copy(), state), history))
+
+    whole, losses = transfer.stylize(small, content, [style], options, jax.random.key(0), chunk=7, on_chunk=keep)
+    done = [7, 14, 19]  # At the end of the first stage, and within the second.
+    for step, (state, _) in list(zip(done, kept, strict=True))[:2]:
+        resume = step, jax.tree.map(jnp.asarray, state)
+        image, rest = transfer.stylize(small, content, [style], options, jax.random.key(0), chunk=7, resume=resume)
+        np.testing.assert_array_equal(image, whole)
+        np.testing.assert_array_equal(rest["total"], losses["total"][step:])
+
+
+def test_grey_stays_grey(small, pictures):
+    content, style = (jnp.broadcast_to(picture.mean(axis=-1, keepdims=True), picture.shape) for picture in pictures)
+    for init in ("content", "noise"):
+        image, history = run(small, (content, style), grey=True, init=init)
+        assert float(jnp.ptp(image, axis=-1).max()) < 1e-6
+        assert history["total"][18] < 0.9 * history["total"][7]
+    coloured, _ = run(small, (content, style))
+    assert float(jnp.ptp(coloured, axis=-1).mean()) > 0.01  # Nothing else would keep it so.
+
+
+def test_a_frame_before_is_kept_to_where_it_is_trusted(small, pictures):
+    content, style = pictures
+    frame, trust = jnp.full(content.shape, 0.5), jnp.zeros(content.shape[:2]).at[:, :40].set(1)
+    options = dataclasses.replace(TINY, temporal_weight=1e4, stages=((1.0, 30),))
+    temporal = transfer.Temporal(frame, trust)
+    image, history = transfer.stylize(small, content, [style], options, jax.random.key(0), temporal=temporal)
+    off = jnp.abs(image - frame).mean(axis=-1)
+    assert off[:, :32].mean() < 0.25 * off[:, 48:].mean()
+    expected = float((trust[..., None] * jnp.square(content - frame)).mean())
+    np.testing.assert_allclose(history["temporal"][0], expected, rtol=1e-5)
+    weighted = sum(float(history[name][0]) * weight for name, weight in
+                   (("content", 1.0), ("style", 20.0), ("tv", 10.0), ("temporal", 1e4)))  # fmt: skip
+    np.testing.assert_allclose(history["total"][0], weighted, rtol=1e-5)
+    with pytest.raises(UserError, match="temporal: the frame before and its trust must be of the content's size"):
+        transfer.stylize(small, content, [style], options, jax.random.key(0), temporal=temporal._replace(trust=frame))
+
+
+def test_sizes_halve_as_long_as_contents_stay_recognisable():
+    assert recipe.stages((200, 300, 3), 400) == ((1.0, 400),)
+    assert recipe.stages((320, 512, 3), 401) == ((0.5, 200), (1.0, 201))
+    assert recipe.stages((1365, 2048), 400) == ((0.125, 100), (0.25, 100), (0.5, 100), (1.0, 100))
+    assert recipe.stages((1365, 2048), 400, scales=1) == ((1.0, 400),)
+    assert recipe.stages((100, 100), 400, scales=5) == ((1.0, 400),)
+    assert recipe.stages((640, 640), 1) == ((1.0, 1),)
 
 
 def test_works_under_jit_and_many_weights_in_one_program(small, pictures):

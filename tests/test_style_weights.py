@@ -14,7 +14,7 @@ import record_style
 from safetensors.numpy import save_file
 
 from jaxgan.style import vgg, weights
-from jaxgan.support import download
+from jaxgan.support import download, torch_file
 from jaxgan.support.errors import UserError
 
 
@@ -121,10 +121,30 @@ def test_the_formats_of_pytorch(arrays, tmp_path, torch_names):
     state = torchvision_state(arrays) | {"classifier.0.weight": np.zeros((2, 2), np.float16)}
     for name, data in (("zip.pth", zip_bytes(state)), ("legacy.pth", legacy_bytes(state))):
         (tmp_path / name).write_bytes(data)
-        check(weights.load(tmp_path / name), arrays)
+        check(weights.load(tmp_path / name, preprocessing="torchvision"), arrays)
         (tmp_path / name).write_bytes(data[: len(data) // 2])
         with pytest.raises(UserError, match=rf"{name}: cannot be read as weights"):
             weights.load(tmp_path / name)
+
+
+def test_caffes_weights_are_never_read_as_torchvisions(arrays, tmp_path, torch_names, monkeypatch):
+    data = zip_bytes(torchvision_state(arrays))
+    (tmp_path / "mine.pth").write_bytes(data)
+    unknown = r"mine.pth: neither torchvision's own file nor a known one of Caffe's.*--preprocessing torchvision or"
+    with pytest.raises(UserError, match=unknown):
+        weights.load(tmp_path / "mine.pth")
+    check(weights.load(tmp_path / "mine.pth", preprocessing="caffe"), arrays, "caffe")
+    # Saved anew, as neural-style-pt's downloader does: the name tells of another file.
+    for name in ("vgg16-00b39a1b.pth", "vgg16-397923af.pth"):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(UserError, match=rf"{name}: .*another program has saved it anew.*--preprocessing") as error:
+            weights.load(tmp_path / name)
+        assert "\n" not in str(error.value)
+        check(weights.load(tmp_path / name, preprocessing="caffe"), arrays, "caffe")
+    # The published files are known by their hashes, whatever they are called.
+    for kind in ("caffe", "torchvision"):
+        monkeypatch.setattr(weights, "_PUBLISHED", {hashlib.sha256(data).hexdigest()[:8]: kind})
+        check(weights.load(tmp_path / "mine.pth"), arrays, kind)
 
 
 def test_npz_safetensors_and_keras(arrays, tmp_path):
@@ -142,6 +162,19 @@ def test_npz_safetensors_and_keras(arrays, tmp_path):
             kind = "W" if array.ndim == 4 else "b"
             file.create_dataset(f"{layer}/{layer}_{kind}_1:0", data=array)
     check(weights.load(tmp_path / "a.h5"), arrays, "caffe")
+
+
+@pytest.mark.usefixtures("torch_names")
+def test_dictionaries_in_a_dictionary_are_read_by_names_with_dots():
+    value = np.arange(6, dtype=np.float16).reshape(2, 3)
+    index, file = io.BytesIO(), io.BytesIO()
+    Pickler(index, ()).dump({"G_ema": {"mapping.weight": Tensor("0", value)}, "step": 7})
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("both/data.pkl", index.getvalue())
+        archive.writestr("both/data/0", value.tobytes())
+    found = torch_file.read(file.getvalue())
+    assert list(found) == ["G_ema.mapping.weight"]
+    np.testing.assert_array_equal(found["G_ema.mapping.weight"], value)
 
 
 def test_no_pickle_is_executed(tmp_path):

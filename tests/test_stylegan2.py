@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from jax import lax
 
 from jaxgan import losses, train_step
-from jaxgan.models import stylegan2
+from jaxgan.models import equalised, stylegan2
 from jaxgan.run import published
 from jaxgan.step import judging, keys, paths
 from jaxgan.support.errors import UserError
@@ -87,22 +88,7 @@ def test_path_lengths_and_their_gradient_equal_pytorchs(converted):
 
 def discriminator():
     """The recorded discriminator, its parameters by our names."""
-    arrays = recorded("D/")
-
-    def layer(name):
-        weight = arrays[f"{name}.weight"]
-        found = {"kernel": weight.T if weight.ndim == 2 else weight.transpose(2, 3, 1, 0)}
-        return found | ({"bias": arrays[f"{name}.bias"]} if f"{name}.bias" in arrays else {})
-
-    params = {"first": layer("b16.fromrgb"), "last": layer("b4.conv"), "logit": layer("b4.out")}
-    for side in (16, 8):
-        names = {f"conv{side}_0": "conv0", f"conv{side}_1": "conv1", f"skip{side}": "skip"}
-        params |= {ours: layer(f"b{side}.{theirs}") for ours, theirs in names.items()}
-    features = arrays["b4.fc.weight"]  # Of [C, 4, 4], where ours are [4, 4, C].
-    kernel = features.reshape(len(features), -1, 4, 4).transpose(2, 3, 1, 0).reshape(-1, len(features))
-    params["features"] = {"kernel": kernel, "bias": arrays["b4.fc.bias"]}
-    width = params["first"]["kernel"].shape[-1]
-    return stylegan2.Discriminator(width, len(params["last"]["bias"])), params
+    return published.convert_discriminator(recorded("D/"))
 
 
 def test_the_discriminator_its_slope_and_r1_equal_pytorchs():
@@ -123,6 +109,50 @@ def test_the_discriminator_its_slope_and_r1_equal_pytorchs():
     scale = float(jnp.vdot(ours, theirs) / jnp.vdot(ours, ours))  # The recording may leave out the half or the mean.
     assert any(math.isclose(scale, factor, rel_tol=1e-3) for factor in (1, 2))
     close(scale * ours, theirs, 1e-3)
+
+
+def test_a_conditional_discriminator_maps_labels():
+    """As many parameters as the authors' at 256 px with 10 classes, and what they make of a label by hand."""
+    module = stylegan2.Discriminator(64, classes=10)
+    inputs = jnp.zeros((4, 256, 256, 3)), jnp.zeros(4, jnp.int32)
+    params = jax.eval_shape(module.init, jax.random.key(0), *inputs)["params"]
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 26_370_112
+
+    class Classify(nn.Module):
+        @nn.compact
+        def __call__(self, features, label):
+            return equalised.classify(features, label, 3, mapping_layers=2)
+
+    features, label = jax.random.normal(jax.random.key(1), (4, 6)), jnp.array([0, 2, 1, 2])
+    logits, variables = Classify().init_with_output(jax.random.key(0), features, label)
+    params = jax.tree.map(lambda x: np.asarray(x, np.float64), variables["params"])
+    x = params["embed"]["kernel"][label] / np.sqrt(3) + params["embed"]["bias"]
+    x = x / np.sqrt((x**2).mean(axis=1, keepdims=True))
+    for name in ("dense0", "dense1"):
+        x = x @ params[name]["kernel"] * 0.01 / np.sqrt(6) + 0.01 * params[name]["bias"]
+        x = np.sqrt(2) * np.where(x > 0, x, 0.2 * x)
+    projected = np.asarray(features) @ params["logit"]["kernel"] / np.sqrt(6) + params["logit"]["bias"]
+    np.testing.assert_allclose(logits, (projected * x).sum(axis=1) / np.sqrt(6), rtol=1e-4)
+
+
+def test_what_convolutions_make_is_clamped(monkeypatch):
+    """All of them, and nothing else: layers of features, skips, and what becomes pictures; after the activation."""
+    seen, clamped = [], equalised.clamped
+    np.testing.assert_array_equal(clamped(jnp.float32([-9, -1, 3, 9]), 2.0), [-2, -1, 2, 2])
+    monkeypatch.setattr(equalised, "clamped", lambda x, limit: seen.append((x.shape, limit)) or clamped(x, limit))
+
+    def made(module, *inputs):
+        seen.clear()
+        jax.eval_shape(module.init, jax.random.key(0), *inputs)
+        return sorted(seen)
+
+    sides = (4, 4, 8, 8, 8, 16, 16, 16)  # Two convolutions (the first size has one) and a picture each.
+    widths = (8, 3, 8, 8, 3, 4, 4, 3)
+    found = made(stylegan2.Generator(16, 3, 4, 8, clamp=2.0), jnp.zeros((4, 5)))
+    assert found == sorted(((4, side, side, width), 2.0) for side, width in zip(sides, widths, strict=True))
+    sides, widths = (16, 16, 8, 8, 8, 4, 4, 4), (4, 4, 8, 8, 8, 8, 8, 8)  # Of each block two and a skip.
+    found = made(stylegan2.Discriminator(4, 8, clamp=2.0), jnp.zeros((4, 16, 16, 3)))
+    assert found == sorted(((4, side, side, width), 2.0) for side, width in zip(sides, widths, strict=True))
 
 
 @pytest.mark.parametrize("up", [False, True])
@@ -213,7 +243,7 @@ def test_the_path_length_penalty_is_applied_seldom_and_as_strongly(key):
     step_key = jax.random.fold_in(key, 0)
     prepared = {**batch, "index": jnp.arange(8, dtype=jnp.int32)}
     stats = state.generator.stats
-    (gradient, length), _ = jax.jit(paths.gradients, static_argnums=0)(
+    (gradient, (length, penalty)), _ = jax.jit(paths.gradients, static_argnums=0)(
         penalised, state, step_key, prepared, stats, step_key
     )
 
@@ -225,6 +255,7 @@ def test_the_path_length_penalty_is_applied_seldom_and_as_strongly(key):
     jax.tree.map(moved_by_it, *players, gradient)
     np.testing.assert_allclose(metrics["generator/path_length"], 0.99 * 0.3 + 0.01 * length, rtol=1e-5)
     np.testing.assert_allclose(after.path_length, metrics["generator/path_length"])
+    np.testing.assert_allclose(metrics["generator/penalty"], penalty, rtol=1e-5)
     # Against a calculation of its own: the penalty's value by finite Jacobians of the pictures.
     index = prepared["index"][::2]
     latent = keys.normal(train_step.stream(step_key, "path latent"), index, (5,))
@@ -240,12 +271,14 @@ def test_the_path_length_penalty_is_applied_seldom_and_as_strongly(key):
     slope = jnp.einsum("nhwc,nhwcmls->mls", y, jacobian)
     by_hand = jnp.sqrt(jnp.sum(slope**2, axis=-1).mean(axis=-1))
     np.testing.assert_allclose(length, by_hand.mean(), rtol=1e-4)
+    np.testing.assert_allclose(penalty, 2 * jnp.mean((by_hand - 0.3) ** 2), rtol=1e-3)
     later = dataclasses.replace(state, step=jnp.int32(1))
     a, _ = jax.jit(train_step.train_step, static_argnums=0)(plain, later, batch, key)
     b, metrics = jax.jit(train_step.train_step, static_argnums=0)(penalised, later, batch, key)
     close_trees = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)  # Two programs round apart.
     jax.tree.map(close_trees, a.generator.params, b.generator.params)
     np.testing.assert_allclose(metrics["generator/path_length"], 0.3)
+    assert metrics["generator/penalty"] == 0
 
 
 def test_an_odd_number_of_examples_has_no_path_length(key):
@@ -277,8 +310,9 @@ def test_published_weights_are_read_from_files(tmp_path, converted):
     safetensors.numpy.save_file(arrays, tmp_path / "G.safetensors")
     np.savez(tmp_path / "G.npz", **arrays)
     for name in ("G.safetensors", "G.npz"):
-        generator, size, variables = published.load(tmp_path / name)
-        assert (generator, size) == converted[:2]
+        found = published.read(tmp_path / name)
+        generator, size, variables = found.generator, found.latent_size, found.ema
+        assert (generator, size, found.discriminator) == (*converted[:2], None)
         jax.tree.map(np.testing.assert_array_equal, variables, converted[2])
     # The variables are all that the module wants, and nothing else.
     wanted = jax.eval_shape(generator.init, jax.random.key(0), jnp.zeros((1, size)))
@@ -287,16 +321,16 @@ def test_published_weights_are_read_from_files(tmp_path, converted):
 
 def test_files_that_are_none_are_one_line(tmp_path):
     with pytest.raises(UserError, match=r"missing.npz: no such file"):
-        published.load(tmp_path / "missing.npz")
+        published.read(tmp_path / "missing.npz")
     (tmp_path / "cut.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{")
     with pytest.raises(UserError, match=r"cut.safetensors: cannot be read"):
-        published.load(tmp_path / "cut.safetensors")
+        published.read(tmp_path / "cut.safetensors")
     arrays = recorded("G/")
     cut = {**arrays, "synthesis.b8.conv0.weight": arrays["synthesis.b8.conv0.weight"][:, :1]}
     np.savez(tmp_path / "cut.npz", **cut)  # pyright: ignore[reportArgumentType]
     with pytest.raises(UserError, match=r"cut.npz: .*conv8_0/kernel has the shape \(3, 3, 1, 32\), not"):
-        published.load(tmp_path / "cut.npz")
+        published.read(tmp_path / "cut.npz")
     del arrays["synthesis.b8.conv0.affine.weight"]
     np.savez(tmp_path / "other.npz", **arrays)
     with pytest.raises(UserError, match=r"other.npz: .* it has no synthesis.b8.conv0.affine.weight"):
-        published.load(tmp_path / "other.npz")
+        published.read(tmp_path / "other.npz")

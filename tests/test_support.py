@@ -7,11 +7,11 @@ import threading
 import pytest
 from rich.console import Console
 
-from jaxgan.run import training
 from jaxgan.support import cache, files
 from jaxgan.support.console import open_console
 from jaxgan.support.errors import UserError
 from jaxgan.support.progress import Bar
+from jaxgan.support.stopping import catch_stop
 
 
 def test_a_file_is_replaced_whole(tmp_path):
@@ -92,7 +92,7 @@ def test_training_may_run_in_any_thread():
     before, caught = signal.getsignal(signal.SIGINT), []
 
     def run():
-        with training.catch_stop() as stop:
+        with catch_stop() as stop:
             caught.append((list(stop), signal.getsignal(signal.SIGINT)))
 
     thread = threading.Thread(target=run)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import flax.linen as nn
 import jax
@@ -12,6 +13,7 @@ import pytest
 
 from jaxgan import losses, train_step
 from jaxgan.models import dcgan, mlp
+from jaxgan.step import augment
 from jaxgan.train_step import Game
 
 
@@ -38,6 +40,18 @@ DCGAN = Game(
     latent_size=5,
 )
 PICTURES = {"image": jax.random.uniform(jax.random.key(8), (6, 8, 8, 1), minval=-1)}
+
+
+class Pictures(nn.Module):
+    @nn.compact
+    def __call__(self, latent):
+        return nn.Dense(48)(latent).reshape(-1, 4, 4, 3)
+
+
+class JudgeOfPictures(nn.Module):
+    @nn.compact
+    def __call__(self, image):
+        return nn.Dense(1)(image.reshape(len(image), -1))
 
 
 def step_function(game):
@@ -68,7 +82,7 @@ def by_hand(w, v, latent, real):
 
 def test_a_step_is_the_hand_calculation(key):
     state = train_step.init(LINEAR, IMAGES, key)
-    latent = train_step.latents(train_step.stream(jax.random.fold_in(key, 0), "latent"), 6, 2)
+    latent = train_step.latents(LINEAR, train_step.stream(jax.random.fold_in(key, 0), "latent"), 6)
     arrays = (state.generator.params["w"], state.discriminator.params["v"], latent, IMAGES["image"])
     w, v = by_hand(*(np.asarray(a, np.float64) for a in arrays))
     new, _ = train_step.train_step(LINEAR, state, IMAGES, key)
@@ -91,8 +105,12 @@ def test_r1_pulls_at_the_discriminators_slope(key):
     # Of a linear discriminator the penalty is gamma |v|^2 / 2, its gradient gamma v.
     moved = with_penalty.discriminator.params["v"] - without.discriminator.params["v"]
     np.testing.assert_allclose(moved, -RATE_D * gamma * v, rtol=1e-4, atol=1e-6)
-    difference = penalised["discriminator/loss"] - plain["discriminator/loss"]
-    np.testing.assert_allclose(difference, gamma * (v @ v) / 2, rtol=1e-4)
+    np.testing.assert_allclose(penalised["discriminator/penalty"], gamma * (v @ v) / 2, rtol=1e-5)
+    assert_trees_close(penalised["discriminator/loss"], plain["discriminator/loss"])
+    assert_trees_close(
+        with_penalty.discriminator.loss, penalised["discriminator/loss"] + penalised["discriminator/penalty"]
+    )
+    assert "discriminator/penalty" not in plain
 
 
 def moved_by(key, steps=1, **fields):
@@ -143,10 +161,11 @@ def test_penalties_with_slope_one_look_where_they_should(name, key):
     game = dataclasses.replace(LINEAR, generator=Far(), discriminator=Kinked())
     batch = {"image": 0.1 * jax.random.normal(key, (6, 1))}
     state = train_step.init(game, batch, key)
-    plain = train_step.train_step(game, state, batch, key)[1]["discriminator/loss"]
-    loss = train_step.train_step(dataclasses.replace(game, **{name: 1.0}), state, batch, key)[1]["discriminator/loss"]
+    _, metrics = train_step.train_step(dataclasses.replace(game, **{name: 1.0}), state, batch, key)
     # Nearly all of the way from real to fake is steep: (3 - 1)^2.
-    assert float(loss - plain) == pytest.approx({"gradient_penalty": 4, "dragan": 0}[name], abs=1e-2)
+    assert float(metrics["discriminator/penalty"]) == pytest.approx(
+        {"gradient_penalty": 4, "dragan": 0}[name], abs=1e-2
+    )
 
 
 def test_lazy_penalties_come_every_few_steps_and_so_much_stronger(key):
@@ -157,13 +176,27 @@ def test_lazy_penalties_come_every_few_steps_and_so_much_stronger(key):
         np.testing.assert_allclose(moved, factor * 0.7 * v, rtol=1e-3, atol=1e-5)
 
 
+def test_a_lazy_penalty_is_told_as_it_counts_on_average_and_the_loss_without_it(key):
+    game = dataclasses.replace(LINEAR, r1=0.7, penalty_every=3)
+    state = train_step.init(game, IMAGES, key)
+    for due in (True, False, False, True):
+        v = state.discriminator.params["v"]
+        plain = train_step.train_step(LINEAR, state, IMAGES, key)[1]["discriminator/loss"]
+        before, (state, metrics) = state, train_step.train_step(game, state, IMAGES, key)
+        np.testing.assert_allclose(metrics["discriminator/penalty"], due * 0.7 * (v @ v) / 2, rtol=1e-5)
+        assert_trees_close(metrics["discriminator/loss"], plain)
+        if jnp.isfinite(before.discriminator.loss):  # What is minimised has it three times as strong.
+            minimised = (state.discriminator.loss - 0.9 * before.discriminator.loss) / 0.1
+            np.testing.assert_allclose(minimised, plain + 3 * metrics["discriminator/penalty"], rtol=1e-4)
+
+
 def test_noisy_labels_exchange_real_and_fake(key):
     state = train_step.init(LINEAR, IMAGES, key)
     plain, before = train_step.discriminator_step(LINEAR, state, IMAGES, key)
     all_wrong = dataclasses.replace(LINEAR, noisy_labels=1.0)
     wrong, after = train_step.discriminator_step(all_wrong, state, IMAGES, key)
     v = state.discriminator.params["v"]
-    latent = train_step.latents(train_step.stream(jax.random.fold_in(key, 0), "latent"), 6, 2)
+    latent = train_step.latents(LINEAR, train_step.stream(jax.random.fold_in(key, 0), "latent"), 6)
     real, fake = IMAGES["image"] @ v, latent @ state.generator.params["w"] @ v
     np.testing.assert_allclose(after["discriminator/loss"], losses.non_saturating.discriminator(fake, real), rtol=1e-5)
     assert not np.allclose(plain.discriminator.params["v"], wrong.discriminator.params["v"])
@@ -224,8 +257,7 @@ def test_packing_shows_neighbours_together(key):
     shown = IMAGES["image"].reshape(3, 6)
     assert {image.shape for image in seen} == {(3, 6)}
     v = state.discriminator.params["v"]
-    plain = train_step.train_step(dataclasses.replace(game, r1=0.0), state, IMAGES, key)[1]["discriminator/loss"]
-    np.testing.assert_allclose(metrics["discriminator/loss"] - plain, v @ v / 2, rtol=1e-4)  # A pack's slope.
+    np.testing.assert_allclose(metrics["discriminator/penalty"], v @ v / 2, rtol=1e-5)  # A pack's slope.
     np.testing.assert_allclose(metrics["discriminator/real"], jax.nn.sigmoid(shown @ v).mean(), rtol=1e-5)
     assert after.step == 1
 
@@ -255,7 +287,7 @@ def test_augmentation_is_of_all_that_the_discriminator_sees_and_has_gradients(ke
     state = train_step.init(game, IMAGES, key)
     after, _ = train_step.train_step(game, state, IMAGES, key)
     # The linear game with v tripled, whose gradients for v and w are tripled too.
-    latent = train_step.latents(train_step.stream(jax.random.fold_in(key, 0), "latent"), 6, 2)
+    latent = train_step.latents(LINEAR, train_step.stream(jax.random.fold_in(key, 0), "latent"), 6)
     w, v, z, x = (
         np.asarray(a, np.float64)
         for a in (state.generator.params["w"], state.discriminator.params["v"], latent, IMAGES["image"])
@@ -279,6 +311,37 @@ def test_adaptive_augmentation_follows_the_discriminators_certainty(key):
     assert metrics["discriminator/augment"] == after.augment
 
 
+@pytest.mark.parametrize(
+    ("loss", "pairs"),
+    [
+        (losses.non_saturating, False),
+        (losses.hinge, False),
+        (losses.wasserstein, True),
+        (losses.relativistic_paired, True),
+        (losses.relativistic_average, True),
+    ],
+)
+def test_adaptive_augmentation_goes_by_pairs_where_logits_have_no_zero(loss, pairs, key):
+    class Shifted(nn.Module):
+        """Takes every example for real by the sign; which of two is real it knows."""
+
+        @nn.compact
+        def __call__(self, image):
+            return 100 + image @ self.param("v", nn.initializers.zeros, (3,)) - jnp.sum(jnp.abs(image), axis=1)
+
+    def nothing(keys, image, probability):
+        return image
+
+    adaptive = {"augment": (nothing,), "augment_probability": 0.5, "ada_target": 0.6, "ada_images": 60}
+    game = dataclasses.replace(LINEAR, discriminator=Shifted(), loss=loss, **adaptive)
+    far = {"image": 20 * IMAGES["image"]}  # Of these it takes the fakes, which are nearer to 0, for real.
+    state = train_step.init(game, far, key)
+    after, metrics = train_step.train_step(game, state, far, key)
+    assert metrics["discriminator/accuracy_real"] == 1
+    assert metrics["discriminator/separation"] < 0.5
+    assert float(after.augment) == pytest.approx(0.4 if pairs else 0.6)
+
+
 def test_consistency_pulls_at_a_discriminator_that_minds_shifts(key):
     class Corner(nn.Module):
         @nn.compact
@@ -292,14 +355,15 @@ def test_consistency_pulls_at_a_discriminator_that_minds_shifts(key):
     after, metrics = train_step.discriminator_step(game, state, batch, key)
     other, without = train_step.discriminator_step(plain, state, batch, key)
     # The loss is 5 v^2 E (shift)^2, so its gradient at v = 1 is twice its value.
-    extra = metrics["discriminator/loss"] - without["discriminator/loss"]
+    extra = metrics["discriminator/penalty"]
+    assert_trees_close(metrics["discriminator/loss"], without["discriminator/loss"])
     assert extra > 0.1
     np.testing.assert_allclose(other.discriminator.params["v"] - after.discriminator.params["v"], 2 * extra, rtol=1e-4)
 
 
 def test_metrics_are_those_before_the_update(key):
     state = train_step.init(LINEAR, IMAGES, key)
-    latent = train_step.latents(train_step.stream(jax.random.fold_in(key, 0), "latent"), 6, 2)
+    latent = train_step.latents(LINEAR, train_step.stream(jax.random.fold_in(key, 0), "latent"), 6)
     v = state.discriminator.params["v"]
     real, fake = IMAGES["image"] @ v, latent @ state.generator.params["w"] @ v
     new, metrics = train_step.train_step(LINEAR, state, IMAGES, key)
@@ -326,6 +390,29 @@ def test_a_step_is_the_two_half_steps(game, batch, key):
     assert_trees_close(whole, halves)
     assert_trees_close(metrics, {**first, **second})
     assert (whole.step, half.step) == (1, 0)
+
+
+def test_half_steps_draw_anew_and_adapt_augmentation(key):
+    """A step of two updates is two half steps on its hands, numbers 1 and 0, and the generator's; ADA included."""
+    game = dataclasses.replace(
+        LINEAR, discriminator_updates=2, augment=(augment.flip,), augment_probability=0.5, ada_target=0.2, ada_images=60
+    )
+    batch = {"image": jax.random.normal(key, (6, 4, 4, 3))}
+    # Linear in the mean over a picture, so that pictures can be flipped.
+    game = dataclasses.replace(game, generator=Pictures(), discriminator=JudgeOfPictures())
+    state = train_step.init(game, batch, key)
+    whole, _ = train_step.train_step(game, state, batch, key)
+    hands = [{"image": batch["image"][hand::2]} for hand in range(2)]
+    half, _ = train_step.discriminator_step(game, state, hands[0], key, 1)
+    half, _ = train_step.discriminator_step(game, half, hands[1], key, jnp.int32(0))
+    halves, _ = train_step.generator_step(game, half, hands[1], key)
+    assert_trees_close(whole, halves)
+    assert half.augment != state.augment
+    losses = [
+        train_step.discriminator_step(LINEAR, train_step.init(LINEAR, IMAGES, key), IMAGES, key, number)[1]
+        for number in (0, 0, 1, 2)
+    ]
+    assert [len({float(found["discriminator/fake"]) for found in losses[:count]}) for count in (2, 3, 4)] == [1, 2, 3]
 
 
 def test_each_player_is_frozen_while_the_other_learns(key):
@@ -371,7 +458,7 @@ def test_several_discriminator_updates(key):
     w = np.asarray(state.generator.params["w"], np.float64)
     real = np.asarray(IMAGES["image"], np.float64)
     draws = [
-        np.asarray(train_step.latents(train_step.stream(k, "latent"), 3, 2), np.float64)
+        np.asarray(train_step.latents(twice, train_step.stream(k, "latent"), 3), np.float64)
         for k in (jax.random.fold_in(step_key, 1), step_key)
     ]
     _, v = by_hand(w, v, draws[0], real[0::2])
@@ -461,7 +548,7 @@ def test_steps_draw_different_latents(key):
 
 
 def test_latents_are_drawn_an_example_at_a_time(key):
-    short, long = train_step.latents(key, 3, 4), train_step.latents(key, 2000, 4)
+    short, long = train_step.latents(DCGAN, key, 3), train_step.latents(DCGAN, key, 2000)
     np.testing.assert_array_equal(short, long[:3])
     assert abs(float(long.mean())) < 0.05
     assert float(long.std()) == pytest.approx(1, abs=0.05)
@@ -518,3 +605,130 @@ def test_the_game_is_static_and_traced_once(key):
     for _ in range(3):
         state = step(LINEAR, state)
     assert len(traces) == 1
+
+
+def uniform(key, size):
+    return jax.random.uniform(key, (size,), jnp.float32, -1, 1)
+
+
+def test_a_prior_of_ones_own(key):
+    game = dataclasses.replace(LINEAR, prior=uniform)
+    state = train_step.init(game, IMAGES, key)
+    latent = train_step.latents(game, train_step.stream(jax.random.fold_in(key, 0), "latent"), 6)
+    assert jnp.abs(latent).max() < 1
+    np.testing.assert_array_equal(
+        latent, train_step.latents(game, train_step.stream(jax.random.fold_in(key, 0), "latent"), 9)[:6]
+    )
+    new, _ = train_step.train_step(game, state, IMAGES, key)
+    arrays = (state.generator.params["w"], state.discriminator.params["v"], latent, IMAGES["image"])
+    w, v = by_hand(*(np.asarray(a, np.float64) for a in arrays))
+    np.testing.assert_allclose(new.generator.params["w"], w, rtol=1e-5)
+    np.testing.assert_allclose(new.discriminator.params["v"], v, rtol=1e-5)
+
+
+def test_a_prior_of_ones_own_is_also_that_of_path_lengths(key):
+    class Styled(nn.Module):
+        def setup(self):
+            self.dense = nn.Dense(48)
+
+        def mapping(self, latent):
+            return latent[:, None]
+
+        def synthesis(self, styles):
+            # |J| is that of the root times the latent's length: all lengths are one if all latents are.
+            return jnp.square(self.dense(styles[:, 0])).reshape(-1, 4, 4, 3)
+
+        def __call__(self, latent):
+            return self.synthesis(self.mapping(latent))
+
+    def still(key, size):
+        return jnp.zeros(size)
+
+    game = Game(Styled(), JudgeOfPictures(), optax.sgd(0.1), optax.sgd(0.1), 2, path_length=1.0, path_every=1)
+    batch = {"image": jnp.zeros((4, 4, 4, 3))}
+    lengths = []
+    for prior in (still, uniform):
+        state = train_step.init(dataclasses.replace(game, prior=prior), batch, key)
+        lengths.append(
+            float(train_step.train_step(dataclasses.replace(game, prior=prior), state, batch, key)[0].path_length)
+        )
+    # The slope of a square is 0 at the untrained network's output for a latent of zeros, which is 0.
+    assert lengths[0] == pytest.approx(0, abs=1e-6)
+    assert lengths[1] > 1e-4
+
+
+def test_a_term_of_ones_own_is_minimised_by_the_generator(key):
+    def term(fake, batch):
+        return 3 * jnp.mean(jnp.sum((fake - batch["image"]) ** 2, axis=1))
+
+    game = dataclasses.replace(LINEAR, generator_term=term)
+    state = train_step.init(game, IMAGES, key)
+    plain, without = train_step.train_step(LINEAR, state, IMAGES, key)
+    new, metrics = train_step.train_step(game, state, IMAGES, key)
+    latent = train_step.latents(game, train_step.stream(jax.random.fold_in(key, 0), "latent"), 6)
+    difference = latent @ state.generator.params["w"] - IMAGES["image"]
+    moved = new.generator.params["w"] - plain.generator.params["w"]
+    np.testing.assert_allclose(moved, -RATE_G * 6 * latent.T @ difference / 6, rtol=1e-4, atol=1e-6)
+    value = 3 * float(jnp.sum(difference**2)) / 6
+    assert float(metrics["generator/term"]) == pytest.approx(value, rel=1e-5)
+    assert float(metrics["generator/loss"]) == pytest.approx(float(without["generator/loss"]) + value, rel=1e-5)
+    assert_trees_equal(new.discriminator, plain.discriminator)
+
+
+@pytest.mark.parametrize("shape", [(6, 2), (6, 3, 1)])
+def test_fakes_that_are_not_shaped_like_the_data_are_refused(shape, key):
+    batch = {"image": jnp.zeros(shape)}
+    message = re.escape(f"the generator makes images [6, 3], and real ones are {list(shape)}: their shapes must agree")
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        train_step.init(LINEAR, batch, key)
+    # Networks that reduce over a mapped axis cannot be tried before it is there: the first step tells.
+    game = dataclasses.replace(LINEAR, axis="data")
+    state = train_step.init(game, IMAGES, key)
+    step = jax.vmap(lambda batch: train_step.train_step(game, state, batch, key), axis_name="data")
+    with pytest.raises(ValueError, match=f"^{message}"):  # JAX adds a note on its traceback.
+        step({"image": batch["image"][None]})
+
+
+def test_optimisers_are_given_the_loss(key):
+    """Optax's reduce_on_plateau and polyak_sgd ask for `value`."""
+
+    def update(updates, state, params=None, **extra):
+        return jax.tree.map(lambda gradient: -extra["value"] * gradient, updates), state
+
+    def nothing(params):
+        return optax.EmptyState()
+
+    by_loss = optax.GradientTransformationExtraArgs(nothing, update)
+    one = optax.sgd(1.0)
+    state = train_step.init(LINEAR, IMAGES, key)
+    plain, metrics = train_step.discriminator_step(
+        dataclasses.replace(LINEAR, discriminator_optimizer=one), state, IMAGES, key
+    )
+    game = dataclasses.replace(LINEAR, discriminator_optimizer=by_loss)
+    new, _ = train_step.discriminator_step(game, state, IMAGES, key)
+    v = state.discriminator.params["v"]
+    expected = float(metrics["discriminator/loss"]) * (plain.discriminator.params["v"] - v)
+    np.testing.assert_allclose(new.discriminator.params["v"] - v, expected, rtol=1e-5)
+    sgd = optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau(patience=1))
+    game = dataclasses.replace(LINEAR, generator_optimizer=sgd, discriminator_optimizer=sgd)
+    state = train_step.init(game, IMAGES, key)
+    assert train_step.train_step(game, state, IMAGES, key)[0].step == 1
+
+
+def test_logits_of_bfloat16_can_be_skipped(key):
+    class Half(nn.Module):
+        @nn.compact
+        def __call__(self, image):
+            return nn.Dense(1, dtype=jnp.bfloat16)(image)
+
+    game = dataclasses.replace(LINEAR, discriminator=Half(), skip_discriminator_below=100.0, skip_generator_below=100.0)
+    state = train_step.init(game, IMAGES, key)
+    state, _ = train_step.train_step(game, state, IMAGES, key)
+    state, metrics = train_step.train_step(game, state, IMAGES, key)
+    assert metrics["discriminator/skipped"] == metrics["generator/skipped"] == 0.5
+
+
+def test_a_state_can_be_donated(key):
+    step = jax.jit(train_step.train_step, static_argnums=0, donate_argnums=1)
+    state, _ = step(LINEAR, train_step.init(LINEAR, IMAGES, key), IMAGES, key)
+    assert step(LINEAR, state, IMAGES, key)[0].step == 2

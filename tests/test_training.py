@@ -253,8 +253,11 @@ def test_non_finite_values_stop_the_run_and_keep_the_last_good_checkpoint(tmp_pa
 
     monkeypatch.setattr(training.train_step, "train_step", poisoned)
     jax.clear_caches()
-    with pytest.raises(NonFiniteError, match=r"step 25: the generator's loss is NaN.*last good checkpoint is step 20"):
+    with pytest.raises(
+        NonFiniteError, match=r"step 25: the generator's loss is NaN.*last good checkpoint is step 20"
+    ) as e:
         training.train(SMALL, run, quiet=True)
+    assert str(e.value).endswith(f"what you try begins there with: jaxgan train {run} --from {run} --out {run}_2")
     assert checkpoint.steps(run) == [10, 20]
     jax.clear_caches()
 

@@ -52,6 +52,8 @@ FAMILIES = {
         loss="relativistic_paired",
         r2=0.1,
         penalty_decay_steps=2,
+        augment=("blit", "geometry", "tone"),
+        augment_rise_steps=2,
     ),
     "biggan": cfg.Config(
         generator=cfg.BigGANGenerator(width=4, shared=4, attention=8),
@@ -59,6 +61,9 @@ FAMILIES = {
         conditional=True,
         latent_size=6,
         loss="hinge",
+        fake_labels="uniform",
+        ema_half_life=100.0,
+        ema_ramp=0.5,
     ),
     "gat": cfg.Config(
         generator=cfg.GATGenerator(width=16, depth=4, heads=2, patch=4),

@@ -1,6 +1,6 @@
-"""Paints styles: brush strokes (the demo's, jaxgan/support/assets/style/swirls.jpg) or ink along random vortices.
+"""Paints styles and a content: brush strokes (the demo's, jaxgan/support/assets/style/swirls.jpg), ink, and others.
 
-python docs/images/paint.py swirls|ink OUT
+python docs/images/paint.py swirls|ink|oil|mosaic|poster|grey|street OUT
 """
 
 import sys
@@ -71,11 +71,141 @@ def ink() -> Image.Image:
     return image
 
 
+def oil() -> Image.Image:
+    """Short thick strokes with ridges of paint, in reds, ochres and greens."""
+    random = np.random.default_rng(11)
+    flow_at = field(random, 18)
+    palette = np.array([[62, 24, 28], [142, 42, 34], [196, 92, 40], [222, 166, 74], [236, 214, 168], [88, 110, 62]])
+    image = Image.new("RGB", (SIZE * SCALE,) * 2, (112, 60, 40))
+    draw = ImageDraw.Draw(image)
+    for width, length, count in ((26, 9, 1800), (16, 7, 4500), (9, 6, 5000)):
+        lines, level = strokes(random, flow_at, count, length)
+        index = np.clip(np.round(level * 3.5 + 1 + random.normal(0, 0.9, count)), 0, len(palette) - 1).astype(int)
+        for line, colour in zip(lines, palette[index] + random.normal(0, 10, (count, 3)), strict=True):
+            points = [tuple(point) for point in line]
+            for offset in range(-width // 2, width // 2 + 1, 3):  # Bristles, each of its own tone.
+                tone = np.clip(colour * random.uniform(0.8, 1.15), 0, 255).astype(int)
+                draw.line(
+                    [(x + offset * SCALE // 2, y + offset * SCALE // 2) for x, y in points], tuple(tone), SCALE * 2
+                )
+    return image
+
+
+def mosaic() -> Image.Image:
+    """Small square stones in grey mortar, in rows that follow rings, blue, gold and white."""
+    random = np.random.default_rng(5)
+    flow_at = field(random, 8)
+    palette = np.array([[22, 52, 110], [40, 96, 150], [96, 156, 170], [226, 222, 204], [214, 168, 64], [150, 74, 40]])
+    image = Image.new("RGB", (SIZE * SCALE,) * 2, (92, 88, 84))
+    draw = ImageDraw.Draw(image)
+    step = 17 * SCALE
+    places = np.stack(np.meshgrid(*[np.arange(0, SIZE * SCALE + step, step)] * 2), axis=-1).reshape(-1, 2).astype(float)
+    places += random.normal(0, SCALE, places.shape)
+    flow, level = flow_at(places / (SIZE * SCALE))
+    angle = np.arctan2(flow[:, 1], flow[:, 0]) / 4
+    index = np.clip(np.round(level * 3.6 + 0.6 + random.normal(0, 0.5, len(places))), 0, len(palette) - 1).astype(int)
+    for place, turn, colour in zip(places, angle, palette[index] + random.normal(0, 8, (len(places), 3)), strict=True):
+        half = step * random.uniform(0.40, 0.47)
+        corners = half * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) + random.normal(0, SCALE, (4, 2))
+        turned = corners @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) + place
+        draw.polygon([tuple(corner) for corner in turned], tuple(np.clip(colour, 0, 255).astype(int)))
+    return image
+
+
+def poster() -> Image.Image:
+    """Flat areas of four inks with hard edges and black outlines."""
+    random = np.random.default_rng(9)
+    flow_at = field(random, 9)
+    side = SIZE * SCALE
+    axis = (np.arange(side) + 0.5) / side
+    places = np.stack(np.meshgrid(axis, axis), axis=-1)
+    level = np.concatenate([flow_at(row)[1] for row in places]).reshape(side, side)
+    palette = np.array([[24, 60, 92], [218, 62, 48], [242, 186, 58], [246, 238, 216]], np.uint8)
+    index = np.digitize(level, [0.15, 0.4, 0.75])
+    pixels = palette[index]
+    image = Image.fromarray(pixels)
+    edges = Image.fromarray((index * 60).astype(np.uint8)).filter(ImageFilter.FIND_EDGES)
+    outline = edges.point(lambda value: 255 if value else 0).filter(ImageFilter.MaxFilter(2 * SCALE + 1))
+    image.paste((18, 16, 20), mask=outline)
+    return image
+
+
+def grey() -> Image.Image:
+    """The ink's lines on grey washes, without any colour."""
+    random = np.random.default_rng(21)
+    flow_at = field(random, 12)
+    image = Image.new("L", (SIZE * SCALE,) * 2, 214)
+    draw = ImageDraw.Draw(image)
+    for width, count, length in ((20, 1500, 16), (3, 5000, 12)):
+        lines, level = strokes(random, flow_at, count, length)
+        for line, value in zip(lines, level, strict=True):
+            tone = int(np.clip(60 + 150 * value + random.normal(0, 22), 0, 255))
+            draw.line([tuple(point) for point in line], tone, width * SCALE // 2)
+    return image.convert("RGB")
+
+
+def street() -> Image.Image:
+    """A street between houses in the evening, with a lamp, a car and people: straight lines in perspective."""
+    random = np.random.default_rng(4)
+    side = SIZE * SCALE
+    rows = np.linspace(0, 1, side)[:, None, None]
+    sky = (1 - rows) * np.array([70, 110, 170]) + rows * np.array([250, 190, 130])
+    image = Image.fromarray(np.broadcast_to(sky, (side, side, 3)).astype(np.uint8))
+    draw = ImageDraw.Draw(image)
+    far = (0.52 * side, 0.48 * side)
+
+    def towards(x: float, y: float, depth: float) -> tuple[float, float]:
+        return x * side + (far[0] - x * side) * depth, y * side + (far[1] - y * side) * depth
+
+    draw.polygon([towards(0, 1, 0), towards(1, 1, 0), towards(1, 1, 0.96), towards(0, 1, 0.96)], (84, 80, 86))
+    for edge, x in ((-1, 0.0), (1, 1.0)):
+        for house in range(6, -1, -1):
+            near, end, top = house / 7.5, (house + 1) / 7.5, random.uniform(-0.15, 0.2)
+            tone = np.array([176, 118, 88]) + random.normal(0, 26, 3) - 10 * house
+            if edge > 0:
+                tone = tone * 0.72
+            colour = tuple(np.clip(tone, 0, 255).astype(int))
+            corners = [towards(x, 0.98, near), towards(x, 0.98, end), towards(x, top, end), towards(x, top, near)]
+            draw.polygon(corners, colour, (50, 40, 40), SCALE)
+            for floor in range(4):
+                for window in range(2):
+                    a, b = near + (end - near) * (0.15 + 0.45 * window), near + (end - near) * (0.45 + 0.45 * window)
+                    low = top + (0.9 - top) * (0.85 - 0.22 * floor)
+                    high = low - 0.11 * (0.9 - top)
+                    lit = (250, 214, 120) if random.random() < 0.4 else (46, 54, 74)
+                    draw.polygon(
+                        [towards(x, low, a), towards(x, low, b), towards(x, high, b), towards(x, high, a)], lit
+                    )
+    for depth in np.linspace(0, 0.9, 9):
+        draw.polygon([towards(0.49, 1, depth), towards(0.51, 1, depth), towards(0.51, 1, depth + 0.05),
+                      towards(0.49, 1, depth + 0.05)], (226, 220, 200))  # fmt: skip
+    draw.rounded_rectangle([0.56 * side, 0.62 * side, 0.78 * side, 0.74 * side], 8 * SCALE, (170, 30, 36))
+    draw.rounded_rectangle([0.60 * side, 0.56 * side, 0.74 * side, 0.65 * side], 6 * SCALE, (60, 76, 96))
+    for x in (0.61, 0.73):
+        draw.ellipse([(x - 0.025) * side, 0.71 * side, (x + 0.025) * side, 0.76 * side], (24, 22, 24))
+    for x, height, colour in ((0.30, 0.20, (40, 50, 90)), (0.36, 0.18, (120, 60, 90)), (0.42, 0.10, (60, 90, 70))):
+        foot, width = 0.70 + height * 0.6, height * 0.16
+        draw.rounded_rectangle([(x - width) * side, (foot - height * 0.8) * side, (x + width) * side, foot * side],
+                               4 * SCALE, colour)  # fmt: skip
+        draw.ellipse([(x - width * 0.7) * side, (foot - height * 1.02) * side, (x + width * 0.7) * side,
+                      (foot - height * 0.76) * side], (222, 178, 150))  # fmt: skip
+    draw.line(
+        [(0.16 * side, 0.92 * side), (0.16 * side, 0.30 * side), (0.22 * side, 0.28 * side)], (30, 30, 34), 6 * SCALE
+    )
+    draw.ellipse([0.205 * side, 0.265 * side, 0.245 * side, 0.305 * side], (255, 240, 190))
+    return image
+
+
+def painted(name: str) -> Image.Image:
+    """One of the pictures, [512, 512]."""
+    makers = {"swirls": swirls, "ink": ink, "oil": oil, "mosaic": mosaic, "poster": poster, "grey": grey}
+    image = (makers | {"street": street})[name]()
+    return image.filter(ImageFilter.GaussianBlur(1)).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+
+
 def main() -> None:
     """Paints and writes a picture."""
-    image = {"swirls": swirls, "ink": ink}[sys.argv[1]]()
-    image = image.filter(ImageFilter.GaussianBlur(1)).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
-    image.save(sys.argv[2], quality=90)
+    painted(sys.argv[1]).save(sys.argv[2], quality=90)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command line: `jaxgan train|sweep|sample|interpolate|mix|project|directions|evaluate|modes|show|...`.
+"""The command line: `jaxgan train|sweep|sample|interpolate|mix|project|directions|evaluate|compare|modes|show|...`.
 
 JAX takes a second to import; what needs it imports it, and --help stays quick.
 """
@@ -8,11 +8,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from jaxgan.cli.compare import Compare
 from jaxgan.cli.data import Make
 from jaxgan.cli.data import Show as ShowSet
 from jaxgan.cli.evaluate import Evaluate, Modes
+from jaxgan.cli.export import Export
 from jaxgan.cli.latent import Directions, Mix, Project
 from jaxgan.cli.options import parse
+from jaxgan.cli.preview import Preview, start_preview
 from jaxgan.cli.published import Import
 from jaxgan.cli.sample import Interpolate, Sample
 from jaxgan.cli.show import Configs, Show
@@ -40,9 +43,11 @@ def main(arguments: list[str] | None = None) -> None:
             print(_overview())
         elif name in ("train", "sweep"):
             {"train": start_training, "sweep": start_sweep}[name](rest)
+        elif arguments[:2] == ["data", "preview"]:
+            start_preview(arguments[2:])
         elif name == "data" and (not rest or f"data {rest[0]}" not in _COMMANDS):
             if rest and rest[0] not in ("-h", "--help"):
-                raise UserError(f"data {rest[0]}: no such command; jaxgan data make FOLDER, or jaxgan data show SET")
+                raise UserError(f"data {rest[0]}: no such command; jaxgan data make, data show, or data preview")
             print(_overview("data "))
         elif (two := " ".join(arguments[:2])) in _COMMANDS:
             parse(_COMMANDS[two], f"jaxgan {two}", arguments[2:])()
@@ -72,10 +77,12 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "project": Project,
     "directions": Directions,
     "evaluate": Evaluate,
+    "compare": Compare,
     "modes": Modes,
     "show": Show,
     "configs": Configs,
     "import": Import,
+    "export": Export,
     "data make": Make,
     "data show": ShowSet,
     "style": Style,
@@ -89,7 +96,7 @@ def _overview(only: str = "") -> str:
         "Generative adversarial networks and style transfer as pure functions in JAX.",
         "",
     ]
-    commands = {"train": Train, "sweep": Sweep, **_COMMANDS}
+    commands = {"train": Train, "sweep": Sweep, **_COMMANDS, "data preview": Preview}
     for name, command in {name: command for name, command in commands.items() if name.startswith(only)}.items():
         lines.append(f"  {name:12} {(command.__doc__ or '').splitlines()[0]}")
     return "\n".join([*lines, "", "Begin with: jaxgan train mnist_dcgan", "Options of each: jaxgan COMMAND --help"])

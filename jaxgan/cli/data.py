@@ -13,15 +13,20 @@ from jaxgan.data.folder import Settings
 
 @dataclasses.dataclass(frozen=True)
 class Make:
-    """Convert a folder of pictures to a set for training; the same command again goes on, or brings it up to date.
+    """Convert a folder or an archive of pictures to a set for training; again, it goes on or brings it up to date.
 
     jaxgan data make ~/Pictures --size 64 --out flowers
+
+    jaxgan data make pictures.zip --labels --only cat dog      two classes of an archive, which is not unpacked
+
+    jaxgan data make scans --size 96x64 --range 0:4095         wide pictures, of 12 bits kept in 16
 
     Sub-folders are searched. What cannot be used is left out, and listed with reasons in skipped.txt.
     """
 
-    folder: Annotated[Positional[Path], tyro.conf.arg(metavar="FOLDER")]
-    """The pictures: PNG, JPEG, WebP, GIF, BMP, TIFF, HEIC (pip install 'jaxgan[heic]'), any depth and mode."""
+    folder: Annotated[Positional[Path], tyro.conf.arg(metavar="FOLDER|ARCHIVE")]
+    """The pictures: PNG, JPEG, WebP, GIF, BMP, TIFF, HEIC (pip install 'jaxgan[heic]'), any depth and mode, and arrays
+    (.npy); in a folder, or in a .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz archive."""
     settings: Annotated[Settings, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Settings)
     out: Path | None = None
     """Directory of the set; FOLDER_SIZE in the current one if not given."""
@@ -29,14 +34,18 @@ class Make:
     """Show nothing."""
 
     def __call__(self) -> None:
-        from jaxgan.data import own
+        from jaxgan.data import archives, own
         from jaxgan.data.records import printable
         from jaxgan.support.console import open_console
 
-        out = self.out or Path(f"{self.folder.resolve().name}_{self.settings.size}")
+        name = self.folder.resolve().name
+        ending = next((ending for ending in archives.ENDINGS[::-1] if name.lower().endswith(ending)), "")
+        stem = name.removesuffix(name[len(name) - len(ending) :]) if ending and self.folder.is_file() else name
+        out = self.out or Path(f"{stem}_{self.settings.size}")
         own.make_shown(self.folder, out, self.settings, open_console(self.quiet), verify=True)
         if not self.quiet:
-            train = shlex.join(["jaxgan", "train", "own_images", "--data", str(out), "--size", str(self.settings.size)])
+            size = str(self.settings.side)
+            train = shlex.join(["jaxgan", "train", "own_images", "--data", str(out), "--size", size])
             print(f"{printable(out)}: train on it with: {printable(train)}")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from jaxgan import config as cfg
 from jaxgan.cli.options import MOST, Positional, check_range, check_seed
 from jaxgan.support.errors import UserError
 
@@ -70,7 +71,7 @@ class Evaluate:
         check_seed(self.seed)
         if self.truncation is not None and not 0 < self.truncation < float("inf"):
             raise UserError(f"--truncation must be above 0, not {self.truncation}")
-        name = self.features or ("inception" if self.protocol else "vgg16")
+        name = self.features or ("inception" if self.protocol else cfg.FEATURES)
         if self.protocol and name != "inception":
             raise UserError(f"--protocol {self.protocol} is in inception's features; leave out --features {name}")
 

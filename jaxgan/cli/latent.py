@@ -61,7 +61,7 @@ class Mix:
         game, variables, key = trained.game, trained.state.ema, jax.random.key(self.seed)
         if not mix.has_styles(game):
             raise UserError(f"{self.run}: has no styles to mix; train a stylegan2 or gat config")
-        latent = sampling.draw_latents(key, self.columns + self.rows, game.latent_size)
+        latent = sampling.draw_latents(game, key, self.columns + self.rows)
         labels = _labels(label, len(latent))
         styles = mix.styles(game, variables, latent, labels)
         layers = styles.shape[1]
@@ -71,7 +71,7 @@ class Mix:
         if self.truncation is not None:
             styles = stylegan2.truncate(styles, sampling.average_style(variables, labels), self.truncation)
         sheet = mix.grid(game, variables, styles[: self.columns], styles[self.columns :], crossover)
-        images.save(out, images.grid(sheet.reshape(-1, *sheet.shape[2:]), self.columns + 1))
+        images.save(out, images.grid(trained.put_right(sheet.reshape(-1, *sheet.shape[2:])), self.columns + 1))
         print(f"{crossover} of {layers} layers from the top, step {int(trained.state.step)}: {out}")
 
 
@@ -107,7 +107,7 @@ class Project:
         import numpy as np
 
         from jaxgan.latent import mix
-        from jaxgan.support import images
+        from jaxgan.support import files, images
         from jaxgan.support.console import open_console
 
         out = self.out or self.run / "projection.gif"
@@ -115,17 +115,18 @@ class Project:
         trained, label = _read(self.run, self.best, self.label)
         if self.plus and not mix.has_styles(trained.game):
             raise UserError(f"--plus: {self.run} has no styles; leave it out, or train a stylegan2 or gat config")
-        target = _open(self.image, _shape(trained))
+        target = _open(self.image, _shape(trained), trained.shown)
         found = self._search(trained, label, target, open_console(self.quiet, stderr=True))
 
         def beside(picture: np.ndarray) -> np.ndarray:
-            return images.grid(np.stack([target, picture]), 2)
+            return images.grid(trained.put_right(np.stack([target, picture])), 2)
 
         frames = images.to_uint8(np.asarray(found.pictures))
         images.save(out.with_suffix(".png"), beside(frames[-1]))
         arrays: dict[str, Any] = {"styles" if mix.has_styles(trained.game) else "latent": np.asarray(found.latent)}
         arrays |= {} if label is None else {"label": label}
-        np.savez(out.with_suffix(".npz"), **arrays)
+        with files.replacing(out.with_suffix(".npz")) as partial:
+            np.savez(partial, **arrays)
         images.save_animation(out, [beside(frame) for frame in frames])
         print(f"LPIPS {float(found.distance):.4f} after {self.steps} iterations: {out}, and beside it .png and .npz")
 
@@ -208,14 +209,14 @@ class Directions:
         if self.count > len(matrix):
             raise UserError(f"--count must be at most {len(matrix)}, the length of the latent, not {self.count}")
         found, _ = directions.directions(matrix, self.count)
-        latent, reach = sampling.draw_latents(key, 1, game.latent_size), self.strength
+        latent, reach = sampling.draw_latents(game, key, 1), self.strength
         if mix.has_styles(game):
             _, spread = mix.statistics(game, variables, stream(key, "mean"), _labels(label, 1))
             latent, reach = mix.styles(game, variables, latent, _labels(label, 1)), reach * spread / len(matrix) ** 0.5
             game, label = mix.of_styles(game), None
         points = directions.sliders(latent[0], found, self.steps, reach)
         pictures = sampling.pictures(game, variables, points, _labels(label, len(points)))
-        images.save(out, images.grid(pictures, self.steps))
+        images.save(out, images.grid(trained.put_right(pictures), self.steps))
         print(f"{self.count} directions of step {int(trained.state.step)}: {out}")
 
 
@@ -239,15 +240,18 @@ def _shape(trained: "Trained") -> tuple[int, ...]:
     return jax.eval_shape(make, trained.state.ema, jnp.zeros((1, trained.game.latent_size)), label).shape[1:]
 
 
-def _open(path: Path, shape: tuple[int, ...]) -> "np.ndarray":
-    """A picture's middle square at a run's size and channels, uint8 [H, W, C]."""
+def _open(path: Path, shape: tuple[int, ...], shown: tuple[int, int] | None) -> "np.ndarray":
+    """A picture's middle, as a run's data are: its size and channels, uint8 [H, W, C]."""
     from jaxgan.data import folder
+    from jaxgan.support import images
 
     channels: Any = {1: "grey", 3: "rgb", 4: "rgba"}[shape[-1]]
+    size = f"{shown[0]}x{shown[1]}" if shown else shape[0]
     if not path.is_file():
         raise UserError(f"{path}: is a folder, not a picture" if path.is_dir() else f"{path}: no such file")
     try:
-        return folder.convert(path.parent, path.name, folder.Settings(size=shape[0], channels=channels))
+        picture = folder.convert(path.parent, path.name, folder.Settings(size=size, channels=channels))
+        return images.resized(picture, (shape[1], shape[0]))  # Of a run that grows, smaller than its data.
     except folder.Skipped as reason:
         raise UserError(f"{path}: {reason}") from None
 

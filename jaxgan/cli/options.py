@@ -46,6 +46,32 @@ def check_range(name: str, value: int, least: int, most: int = MOST) -> None:
         raise UserError(f"--{name} must be at most {most}, not {value}")
 
 
+def check_truncation(value: float | None) -> None:
+    """Raises UserError for a --truncation that is not above 0 and finite."""
+    if value is not None and not 0 < value < float("inf"):
+        raise UserError(f"--truncation must be above 0, not {value}")
+
+
+def seeds(text: str) -> list[int]:
+    """Reads what is given to --seeds: "0-99", "3,7,10-12"; in the order given, each once.
+
+    Raises:
+        UserError: it is no list of seeds, or too long.
+    """
+    found: dict[int, None] = {}
+    for part in text.split(","):
+        ends = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if not ends:
+            raise UserError(f"--seeds: must be seeds and ranges of them such as 0-99 or 3,7,10-12, not {text}")
+        first, last = int(ends[1]), int(ends[2] or ends[1])
+        if last < first:
+            raise UserError(f"--seeds: {part.strip()} runs backwards")
+        check_range("seeds", last, 0, SEEDS - 1)
+        check_range("seeds", len(found) + last - first + 1, 1)
+        found |= dict.fromkeys(range(first, last + 1))
+    return list(found)
+
+
 def check_seed(seed: int) -> None:
     """Raises UserError for a seed that JAX would wrap."""
     check_range("seed", seed, 0, SEEDS - 1)

@@ -1,21 +1,31 @@
 """`jaxgan sample` and `jaxgan interpolate`: pictures of a trained generator."""
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import tyro
 
-from jaxgan.cli.options import MOST, Positional, check_range, check_seed
+from jaxgan.cli.options import MOST, Positional, check_range, check_seed, check_truncation, seeds
 from jaxgan.support.errors import UserError
 
 if TYPE_CHECKING:
     from jaxgan.run.directory import Trained
 
+_TOGETHER = 16  # Pictures of seeds, a call of the generator.
+
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """Draw pictures from a trained run's averaged generator."""
+    """Draw pictures from a trained run's averaged generator: a sheet, or a file a picture.
+
+    jaxgan sample runs/x --count 100                         a sheet, RUN/samples.png, that fits a screen
+
+    jaxgan sample runs/x --seeds 0-99 --out pictures         pictures/seed00000.png and so on
+
+    jaxgan sample runs/x --seeds 7,12,40-45 --out best.png   those that you liked
+    """
 
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Directory of the run."""
@@ -23,36 +33,107 @@ class Sample:
     """How many pictures."""
     seed: int = 0
     """Of the latents: the same seed gives the same pictures."""
+    seeds: Annotated[str | None, tyro.conf.arg(metavar="A-B,C,...")] = None
+    """In place of --count and --seed: a picture for each of these seeds, 0-99 or 3,7,10-12. It depends on its seed
+    alone (and on --label and --truncation), not on which others are asked for."""
     label: int | None = None
-    """Only this class (conditional runs); otherwise all classes in turn."""
+    """Only this class (conditional runs); otherwise all classes in turn, of --seeds the seed's remainder."""
     truncation: float | None = None
     """Less variety, more typical pictures: redraw latent components beyond +- this (try 1); of runs with styles, draw
     styles towards their average by this factor (try 0.7)."""
+    truncation_cutoff: int | None = None
+    """Of runs with styles: only so many of these, from the coarsest on."""
+    noise: Literal["same", "own", "none"] = "same"
+    """Of stylegan2 runs: the same noise in all pictures, each picture's own, or none."""
+    standing: int = 0
+    """Of runs with batch normalisation (biggan, dcgan): take its moments of so many fresh batches (16 in BigGAN's code)
+    rather than its running averages; 0 for these."""
     best: bool = False
     """From the best checkpoint (trained with --best) rather than from the newest."""
     out: Path | None = None
-    """A .png or .jpg file for one sheet, or a folder for a file a picture; RUN/samples.png if not given."""
+    """A .png or .jpg file for one sheet, or a folder for a file a picture, of several classes in a folder a class;
+    RUN/samples.png if not given."""
 
     def __call__(self) -> None:
-        from jaxgan.latent import sampling
+        import jax
+        import jax.numpy as jnp
+
+        from jaxgan.latent import mix, sampling
+        from jaxgan.step.keys import stream
         from jaxgan.support import images
 
-        trained, latent, label, psi = _latents(self.run, self.count, self.seed, self.label, self.truncation, self.best)
-        pictures = sampling.pictures(trained.game, trained.state.ema, latent, label, psi)
         out = self.out or self.run / "samples.png"
         if out.suffix:
             images.check_suffix(out, images.PICTURES)
-            classes = trained.classes if label is not None and self.label is None else 0
-            images.save(out, images.grid(pictures, _columns(self.count, classes)))
+        chosen = None if self.seeds is None else seeds(self.seeds)
+        draw = _Draw(self.run, self.seed, self.label, self.truncation, self.best)
+        trained, latent, label, psi = draw.read(self.count) if chosen is None else draw.of(chosen)
+        variables, noise = trained.state.ema, None
+        if self.standing:
+            variables = self._standing(trained, variables)
+        if mix.has_styles(trained.game):
+            psi = self._by_layer(psi, cast(Any, trained.game.generator).layers)
+            if self.noise != "same" and "noise" not in variables:
+                raise UserError(f"--noise: {self.run} draws none; it is for stylegan2 runs")
+            if self.noise == "none":
+                variables = {**variables, "noise": jax.tree.map(jnp.zeros_like, variables["noise"])}
+            elif self.noise == "own":
+                if chosen:
+                    raise UserError(
+                        "--noise own: pictures of --seeds depend on their seeds alone; leave out one of them"
+                    )
+                noise = stream(jax.random.key(self.seed), "noise")
+        elif self.noise != "same" or self.truncation_cutoff is not None:
+            raise UserError(f"--noise, --truncation-cutoff: {self.run} has no styles; they are for runs with these")
+        batch = None if chosen is None else _TOGETHER
+        pictures = sampling.pictures(trained.game, variables, latent, label, psi, noise, batch)
+        pictures = trained.put_right(pictures)
+        several = trained.classes if label is not None and self.label is None else 0
+        if out.suffix:
+            images.save(out, images.sheet(pictures, _columns(len(pictures), 0 if chosen else several)))
         else:
             for index, picture in enumerate(pictures):
-                images.save(out / f"{index:05}.png", picture)
-        print(f"{self.count} samples of step {int(trained.state.step)}: {out}")
+                name = f"{index:05}.png" if chosen is None else f"seed{chosen[index]:05}.png"
+                folder = out / str(label[index]) if several and label is not None else out
+                images.save(folder / name, picture)
+        print(f"{len(pictures)} samples of step {int(trained.state.step)}: {out}")
+
+    def _by_layer(self, psi: Any, layers: int) -> Any:
+        """The truncation of each style, where a cutoff is given."""
+        if self.truncation_cutoff is None:
+            return psi
+        check_range("truncation-cutoff", self.truncation_cutoff, 0, layers)
+        if psi is None:
+            raise UserError("--truncation-cutoff: says up to which style to truncate; give --truncation with it")
+        import numpy as np
+
+        return np.where(np.arange(layers) < self.truncation_cutoff, psi, 1).astype(np.float32)
+
+    def _standing(self, trained: "Trained", variables: Any) -> Any:
+        """The generator's variables with standing statistics."""
+        import jax
+
+        from jaxgan.latent import sampling
+        from jaxgan.step.keys import stream
+
+        check_range("standing", self.standing, 1)
+        key = stream(jax.random.key(self.seed), "standing")
+        try:
+            return sampling.standing(trained.game, variables, key, self.standing, trained.classes, self.truncation)
+        except ValueError as error:
+            raise UserError(f"--standing: {self.run}: {error}") from None
 
 
 @dataclasses.dataclass(frozen=True)
 class Interpolate:
-    """Walk on great circles through random latents, and back to the first: an animation, or a strip."""
+    """Walk through latents, and back to the first: an animation, or a strip. Great circles between latents.
+
+    jaxgan interpolate runs/x                                  through eight random latents
+
+    jaxgan interpolate runs/x --through 7 12 40                through the pictures of `sample --seeds 7,12,40`
+
+    jaxgan interpolate runs/x --through me.npz 7 you.npz       through what `jaxgan project` found, too
+    """
 
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Directory of the run."""
@@ -62,10 +143,15 @@ class Interpolate:
     """Pictures from each to the next."""
     seed: int = 0
     """Of the latents."""
+    through: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SEED|FILE ...")] = ()
+    """In place of --count and --seed: the places to visit, seeds as of `sample --seeds`, and .npz files that `jaxgan
+    project` wrote. With styles among them (stylegan2, gat) the walk is through styles, on straight lines."""
     label: int | None = None
     """Only this class (conditional runs); otherwise class 0."""
     truncation: float | None = None
     """Redraw latent components beyond +- this; of runs with styles, draw these towards their average by this factor."""
+    best: bool = False
+    """From the best checkpoint (trained with --best) rather than from the newest."""
     out: Path | None = None
     """A .gif, .webp or .mp4 animation, or a .png or .jpg strip (a row a latent); RUN/interpolation.gif if not given."""
 
@@ -77,42 +163,124 @@ class Interpolate:
 
         check_range("frames", self.frames, 1)
         check_range("count", self.count, 1, max(1, MOST // self.frames))
+        check_range("through", max(1, len(self.through)), 1, max(1, MOST // self.frames))
         out = self.out or self.run / "interpolation.gif"
         images.check_suffix(out, images.ANIMATIONS + images.PICTURES)
-        trained, latent, _, psi = _latents(self.run, self.count, self.seed, self.label, self.truncation)
+        draw = _Draw(self.run, self.seed, self.label, self.truncation, self.best)
+        trained, game, latent, psi = draw.places(self.through) if self.through else draw.some(self.count)
         latent = sampling.walk(latent, self.frames)
-        label = jnp.full(len(latent), self.label or 0) if trained.classes else None
-        pictures = sampling.pictures(trained.game, trained.state.ema, latent, label, psi)
+        label = jnp.full(len(latent), self.label or 0) if trained.classes and latent.ndim == 2 else None
+        pictures = trained.put_right(sampling.pictures(game, trained.state.ema, latent, label, psi))
         if out.suffix in images.ANIMATIONS:
             images.save_animation(out, [images.grid(p[None], 1, gap=0, least_width=256) for p in pictures])
         else:
-            images.save(out, images.grid(pictures, self.frames))
+            images.save(out, images.sheet(pictures, self.frames))
         print(f"{len(pictures)} pictures of step {int(trained.state.step)}: {out}")
 
 
-def _columns(count: int, classes: int) -> int:
-    """Columns of a sheet: one a class, where these leave it about square; otherwise as many as rows."""
-    return classes if 0 < classes**2 <= 4 * count else max(1, round(count**0.5))
+def _columns(count: int, classes: int) -> int | None:
+    """Columns of a sheet: one a class, where these leave it about square; otherwise whatever fits."""
+    return classes if 0 < classes**2 <= 4 * count else None
 
 
-def _latents(
-    run: Path, count: int, seed: int, label: int | None, truncation: float | None, best: bool = False
-) -> "tuple[Trained, Any, Any, float | None]":
-    """Reads a run and draws latents for it; labels for a conditional one, and for one with styles their truncation."""
-    check_range("count", count, 1)
-    check_seed(seed)
-    if truncation is not None and not 0 < truncation < float("inf"):
-        raise UserError(f"--truncation must be above 0, not {truncation}")
-    import jax
-    import jax.numpy as jnp
+@dataclasses.dataclass(frozen=True)
+class _Draw:
+    """How latents are drawn for a run: what the options of a command say."""
 
-    from jaxgan.latent import mix, sampling
-    from jaxgan.run.directory import read_pictures
+    run: Path
+    seed: int
+    label: int | None
+    truncation: float | None
+    best: bool
 
-    trained = read_pictures(run, best, label)
-    psi = truncation if mix.has_styles(trained.game) else None
-    bound = None if mix.has_styles(trained.game) else truncation
-    latent = sampling.draw_latents(jax.random.key(seed), count, trained.game.latent_size, bound)
-    if not trained.classes:
-        return trained, latent, None, psi
-    return trained, latent, jnp.arange(count) % trained.classes if label is None else jnp.full(count, label), psi
+    def read(self, count: int) -> "tuple[Trained, Any, Any, float | None]":
+        """Reads the run and draws so many latents for it; labels for a conditional one, and psi for one with styles."""
+        check_range("count", count, 1)
+        check_seed(self.seed)
+        import jax
+
+        from jaxgan.latent import sampling
+
+        trained, bound, psi = self._opened()
+        latent = sampling.draw_latents(trained.game, jax.random.key(self.seed), count, bound)
+        return trained, latent, self._labels(trained, range(count)), psi
+
+    def of(self, chosen: list[int]) -> "tuple[Trained, Any, Any, float | None]":
+        """As `read`, a latent for each seed."""
+        from jaxgan.latent import sampling
+
+        trained, bound, psi = self._opened()
+        latent = sampling.latents_of(trained.game, chosen, bound)
+        return trained, latent, self._labels(trained, chosen), psi
+
+    def some(self, count: int) -> "tuple[Trained, Any, Any, float | None]":
+        """The run, its game, so many latents and psi."""
+        trained, latent, _, psi = self.read(count)
+        return trained, trained.game, latent, psi
+
+    def places(self, named: tuple[str, ...]) -> "tuple[Trained, Any, Any, float | None]":
+        """The run, a game, and what it takes at each place that is named by a seed or a file: latents, or styles."""
+        import jax.numpy as jnp
+
+        from jaxgan.latent import mix, sampling
+        from jaxgan.models import stylegan2
+
+        trained, bound, psi = self._opened()
+        game, variables = trained.game, trained.state.ema
+        found = {name: self._found(Path(name), trained) for name in named if not name.isdecimal()}
+        drawn = {name: sampling.latents_of(game, seeds(name), bound)[0] for name in named if name not in found}
+        if not any(value.ndim == 2 for value in found.values()):
+            return trained, game, jnp.stack([(found | drawn)[name] for name in named]), psi
+        label = jnp.full(1, self.label or 0) if trained.classes else None
+        for name, latent in (found | drawn).items():
+            if latent.ndim == 1:
+                styles = mix.styles(game, variables, latent[None], label)
+                if psi is not None:
+                    styles = stylegan2.truncate(styles, sampling.average_style(variables, label), psi)
+                found[name] = styles[0]
+        return trained, mix.of_styles(game), jnp.stack([found[name] for name in named]), None
+
+    def _opened(self) -> "tuple[Trained, float | None, float | None]":
+        """The run, and of --truncation the bound of latents, or psi where it has styles."""
+        check_truncation(self.truncation)
+        from jaxgan.latent import mix
+        from jaxgan.run.directory import read_pictures
+
+        trained = read_pictures(self.run, self.best, self.label)
+        styled = mix.has_styles(trained.game)
+        return trained, None if styled else self.truncation, self.truncation if styled else None
+
+    def _labels(self, trained: "Trained", places: Iterable[int]) -> Any:
+        import numpy as np
+
+        if not trained.classes:
+            return None
+        fixed = self.label
+        labels = [place % trained.classes if fixed is None else fixed for place in places]
+        return np.array(labels, np.int32)
+
+    def _found(self, path: Path, trained: "Trained") -> Any:
+        """What `jaxgan project` found: a latent [size], or styles [L, W]."""
+        import jax
+        import jax.numpy as jnp
+        import numpy as np
+
+        from jaxgan.latent import mix
+
+        game = trained.game
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                name = "styles" if "styles" in arrays else "latent"
+                found = np.asarray(arrays[name], np.float32)
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file; --through takes seeds and .npz files of `jaxgan project`") from None
+        except Exception:  # NumPy's reader raises nearly everything on what is no such file.
+            raise UserError(f"{path}: holds no latent or styles, as `jaxgan project` writes them") from None
+        wanted: tuple[int, ...] = (game.latent_size,)
+        if name == "styles" and mix.has_styles(game):
+            one = jnp.zeros((1, game.latent_size))
+            label = jnp.zeros(1, jnp.int32) if trained.classes else None
+            wanted = jax.eval_shape(lambda: mix.styles(game, trained.state.ema, one, label)).shape[1:]
+        if found.shape != wanted:
+            raise UserError(f"{path}: {name} of the shape {found.shape}, where {self.run} takes {wanted}")
+        return jnp.asarray(found)

@@ -18,13 +18,17 @@ class Show:
     """Directory of the run."""
 
     def __call__(self) -> None:
-        from jaxgan.run import directory, metrics
+        from jaxgan.run import directory, metrics, start
 
         trained = directory.read(self.run)
         state = trained.state
         print(cfg.to_json(trained.config), end="")
         for damaged in trained.damaged:
             print(f"warning: {damaged}")
+        if origin := start.recorded(self.run):
+            at = "" if origin["step"] is None else f", step {origin['step']}"
+            new = f"; {origin['new']}" if origin["new"] else ""
+            print(f"began with {origin['path']}{at}, sha256 {origin['sha256']}{new}")
         print(f"step {int(state.step)} of {trained.experiment.steps}")
         for name, params in (("generator", state.generator.params), ("discriminator", state.discriminator.params)):
             print(f"{name}: {size(params):,} parameters, sha256 {directory.digest(params)}")

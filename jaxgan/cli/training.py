@@ -82,9 +82,9 @@ class Sweep:
 
 def start_training(arguments: list[str]) -> None:
     """Runs `jaxgan train` with what follows it on the command line."""
-    target, config, out = _target("train", arguments)
-    options = parse(Train, "jaxgan train", arguments, default=Train(target, config, out))
-    config = _placed(cfg.validate(options.config, "command line"))
+    begin, config, out = target("train", arguments)
+    options = parse(Train, "jaxgan train", arguments, default=Train(begin, config, out))
+    config = placed(cfg.validate(options.config, "command line"))
     assert options.out is not None
     profile = _steps(options.profile)
     if options.target and not options.dry_run:
@@ -107,10 +107,10 @@ def start_training(arguments: list[str]) -> None:
 
 def start_sweep(arguments: list[str]) -> None:
     """Runs `jaxgan sweep` with what follows it on the command line."""
-    target, config, out = _target("sweep", arguments)
-    default = Sweep(target, config, out=None if out is None else Path(f"{out}_sweep"))
+    begin, config, out = target("sweep", arguments)
+    default = Sweep(begin, config, out=None if out is None else Path(f"{out}_sweep"))
     options = parse(Sweep, "jaxgan sweep", arguments, default=default)
-    config = _placed(cfg.validate(options.config, "command line"))
+    config = placed(cfg.validate(options.config, "command line"))
     check_range("seeds", options.seeds, 1, min(MOST, cfg.SEEDS - config.seed))
     vary = dict(_varied(text) for text in options.vary)
     from jaxgan.run.sweep import sweep
@@ -120,23 +120,25 @@ def start_sweep(arguments: list[str]) -> None:
         sys.exit(STOPPED)
 
 
-def _target(command: str, arguments: list[str]) -> tuple[str, cfg.Config, Path | None]:
+def target(command: str, arguments: list[str]) -> tuple[str, cfg.Config, Path | None]:
     """The config that a command line names first, and the directory that its run has if not told otherwise."""
-    target = arguments[0] if arguments else ""
-    if not target or (target.startswith("-") and target not in ("-h", "--help")):
+    named = arguments[0] if arguments else ""
+    if not named or (named.startswith("-") and named not in ("-h", "--help")):
         raise UserError(f"{command}: name a config or a run first: jaxgan {command} CONFIG [options]")
-    if target.startswith("-"):
+    if named.startswith("-"):
         return "CONFIG", cfg.Config(), None
-    if files.is_dir(Path(target)):
+    if files.is_dir(Path(named)):
         from jaxgan.run.directory import read_config
 
-        return target, read_config(Path(target)), Path(target)
-    name, config = cfg.load(target)
-    return target, config, Path("runs") / name
+        return named, read_config(Path(named)), Path(named)
+    name, config = cfg.load(named)
+    return named, config, Path("runs") / name
 
 
-def _placed(config: cfg.Config) -> cfg.Config:
+def placed(config: cfg.Config) -> cfg.Config:
     """The config with the whole path of its data, where they are files: a run goes on wherever it is called from."""
+    if config.start:
+        config = dataclasses.replace(config, start=str(files.expanded(config.start).absolute()))
     path = files.expanded(config.data)
     if not config.data or config.data in cfg.SHIPPED or not (files.is_file(path) or files.is_dir(path)):
         return config

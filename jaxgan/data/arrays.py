@@ -1,5 +1,6 @@
 """Pictures in memory: NumPy arrays, .npz files, and anything with a length and items."""
 
+import contextlib
 import hashlib
 import io
 import operator
@@ -58,6 +59,8 @@ class Items:
 def load_npz(path: Path, conditional: bool) -> tuple[np.ndarray, np.ndarray | None, str]:
     """Loads an .npz file of "image" uint8 [M, H, W, C] or [M, H, W], and perhaps "label" integers [M].
 
+    Of an .npy file the one array is "image".
+
     The names images, x, x_train and arr_0 are known for the first too, and labels, y, y_train and arr_1 for the second.
 
     Args:
@@ -73,7 +76,8 @@ def load_npz(path: Path, conditional: bool) -> tuple[np.ndarray, np.ndarray | No
     where = str(path)
     try:
         data = path.read_bytes()
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        loaded = np.load(io.BytesIO(data), allow_pickle=False)
+        with contextlib.nullcontext({"image": loaded}) if isinstance(loaded, np.ndarray) else loaded as arrays:
             found: dict[str, np.ndarray] = {}
             for kind, names in (("image", IMAGE_NAMES), ("label", LABEL_NAMES)):
                 name = next((name for name in names if name in arrays), None)
@@ -89,7 +93,7 @@ def load_npz(path: Path, conditional: bool) -> tuple[np.ndarray, np.ndarray | No
             raise UserError(
                 f"{where}: holds Python objects, perhaps pictures of several shapes; give uint8 [M, H, W, C], or files"
             ) from None
-        raise UserError(f"{path}: cannot be read as .npz: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path}: cannot be read as {path.suffix}: {str(error).splitlines()[0]}") from None
     if "image" not in found:
         raise UserError(f"{path}: has no array named image (it has {named})")
     images = check_images(found["image"], str(path), "M, H, W")

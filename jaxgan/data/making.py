@@ -25,7 +25,7 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from jaxgan.data import folder as folders
-from jaxgan.data import records, workers
+from jaxgan.data import labels, records, workers
 from jaxgan.data.records import VERSION, Manifest
 from jaxgan.support.errors import JaxganError, StoppedError, UserError
 
@@ -45,10 +45,10 @@ def make(
     processes: int | None = None,
     verify: bool = False,
 ) -> Manifest:
-    """Converts a folder to a set, in parallel; goes on where it was interrupted; the result does not depend on either.
+    """Converts a folder or an archive to a set, in parallel; goes on where it was interrupted, with the same result.
 
     Args:
-        folder: pictures, in sub-folders or not.
+        folder: pictures, in sub-folders or not; or a zip or tar archive of them, which is read in place.
         out: the set's directory. A set of the same settings from the same folder is brought up to date, or mended.
         settings: how they are brought to one shape.
         report: told of progress.
@@ -64,25 +64,38 @@ def make(
         StoppedError: a signal came that somebody else waits for.
     """
     settings = folders.check_settings(settings)
-    if out.resolve().is_relative_to(folder.resolve()):
+    if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
         raise UserError(f"{out}: lies in the folder of pictures itself; choose another --out")
     if records.printable(out.resolve()) != str(out.resolve()):  # ArrayRecord cannot open it.
         raise UserError(f"{records.printable(out)}: is not a name in UTF-8; choose another --out")
     with _interruptible():
         found = folders.listing(folder)
-        files, skipped = found.files, found.unreadable
-        if settings.labels:
-            outside = [file for file in files if "/" not in file]
-            files = [file for file in files if "/" in file]
-            skipped = skipped | dict.fromkeys(outside, "lies outside of the sub-folders that are the classes")
+        listed, skipped = found.files, found.unreadable
+        files, labelled = listed, labels.Labelled({})
+        if settings.labels or settings.only or settings.columns:
+            with folders.opened(folder) as archive:
+                labelled = labels.read(folder, listed, settings.columns, archive)
+            files = [file for file in listed if file in labelled.of]
+            outside = [file for file in listed if file not in labelled.of and file != labelled.source]
+            skipped = skipped | dict.fromkeys(outside, labelled.without)
+        if settings.only:
+            there = labels.ordered(set(labelled.of.values()))
+            if unknown := [name for name in settings.only if name not in there]:
+                shown = ", ".join(there[:8]) + (f" and {len(there) - 8} more" if len(there) > 8 else "")
+                raise UserError(f"only: {folder} has no class {unknown[0]!r}; it has {shown or 'none'}")
+            files, skipped = [file for file in files if labelled.of[file] in settings.only], found.unreadable
         if not files:
-            where = "sub-folders, one a class, of" if settings.labels else ""
-            raise UserError(f"{folder}: no files in {where + ' ' if where else ''}it{folders.said(found.left_out)}")
+            where = f"with a label in {labelled.source} in" if labelled.source else "in sub-folders, one a class, of"
+            where = where if settings.labels else "in"
+            raise UserError(f"{folder}: no files {where} it{folders.said(found.left_out)}{_first(skipped)}")
+        if 0 < settings.limit < len(files):
+            files = [files[index * len(files) // settings.limit] for index in range(settings.limit)]
+        looked_at = [*files, labelled.source] if labelled.source else files
         plan = {
             "version": VERSION,
             "source": records.printable(folder.resolve()),
-            "settings": dataclasses.asdict(settings),
-            "listing": hash_listing(folder, files),
+            "settings": _as_json(settings),
+            "listing": hash_listing(folder, looked_at),
         }
         _check_place(out, plan)
         with _lock(out):
@@ -93,7 +106,9 @@ def make(
             making = _begin(out, plan)
             reports = _convert(folder, making, plan, files, settings, report, processes or os.cpu_count() or 1)
             with _writing(out):
-                manifest = _finish(folder, making, plan, settings, files, skipped, reports, found.left_out)
+                manifest = _finish(
+                    folder, making, plan, settings, looked_at, labelled, skipped, reports, found.left_out
+                )
                 _put_in_place(making, out, manifest)
             _tidy(out, manifest)
             if old is not None and old.labels_name != manifest.labels_name:
@@ -146,12 +161,13 @@ def convert_part(
     kept: list[str] = []
     hashes: list[str] = []
     skipped: dict[str, str] = {}
+    deep: list[float] = []
     total = squares = np.zeros(len(folders.MODES[settings.channels]))
-    with _writing(path.parent.parent):
+    with folders.opened(folder) as archive, _writing(path.parent.parent):
         writer = ArrayRecordWriter(str(partial), "group_size:1,uncompressed")
         for file in files:
             try:
-                pixels = folders.convert(folder, file, settings)
+                pixels = folders.convert(folder, file, settings, archive, deep)
             except folders.Skipped as reason:
                 skipped[file] = " ".join(str(reason).split())
                 continue
@@ -162,11 +178,11 @@ def convert_part(
             exact = pixels.reshape(-1, pixels.shape[-1]).astype(np.float64)
             total, squares = total + exact.sum(axis=0), squares + (exact**2).sum(axis=0)
         writer.close()
-        if not folder.is_dir():
+        if not folder.exists():
             raise JaxganError(f"{folder}: has gone while it was converted; the same command goes on when it is back")
         os.replace(partial, path)
         found = {"files": len(files), "kept": kept, "hashes": hashes, "skipped": skipped}
-        found |= {"total": total.tolist(), "squares": squares.tolist()}
+        found |= {"total": total.tolist(), "squares": squares.tolist(), "deep": max(deep, default=0.0)}
         _write(report, json.dumps(found))
     return found
 
@@ -176,7 +192,8 @@ def _finish(
     making: Path,
     plan: dict[str, Any],
     settings: folders.Settings,
-    files: list[str],
+    looked_at: list[str],
+    labelled: labels.Labelled,
     skipped: dict[str, str],
     reports: list[dict[str, Any]],
     left_out: int,
@@ -188,48 +205,51 @@ def _finish(
         first, reason = next(iter(sorted(skipped.items())))
         _remove(making)
         raise UserError(f"{folder}: none of its {len(skipped)} files can be used; {first}: {reason}")
-    names = folders.classes(kept) if settings.labels else []
-    labels = np.array([names.index(file.split("/")[0]) for file in kept], np.int32) if names else None
+    names = labels.ordered({labelled.of[file] for file in kept}) if settings.labels else []
+    places = {name: index for index, name in enumerate(names)}
+    numbers = np.array([places[labelled.of[file]] for file in kept], np.int32) if names else None
     hashes = [value for part in reports for value in part["hashes"]]
     same: dict[str, list[str]] = {}
     for file, value in zip(kept, hashes, strict=True):
         same.setdefault(value, []).append(file)
     doubles = [group for group in same.values() if len(group) > 1]
-    pixels = len(kept) * settings.size**2
+    pixels = len(kept) * settings.side**2
     mean = np.sum([part["total"] for part in reports], axis=0) / pixels
     std = np.sqrt(np.maximum(0, np.sum([part["squares"] for part in reports], axis=0) / pixels - mean**2))
     manifest = Manifest(
         version=VERSION,
         source=plan["source"],
         # Where files have changed or gone meanwhile, the next making must look again.
-        listing=plan["listing"] if hash_listing(folder, files) == plan["listing"] else "",
+        listing=plan["listing"] if hash_listing(folder, looked_at) == plan["listing"] else "",
         settings=settings,
         count=len(kept),
         skipped=len(skipped),
         left_out=left_out,
         duplicates=sum(len(group) - 1 for group in doubles),
-        shape=(settings.size, settings.size, len(mean)),
+        shape=(settings.side, settings.side, len(mean)),
         classes=tuple(map(records.printable, names)),
         mean=tuple(mean.tolist()),
         std=tuple(std.tolist()),
         name=_name(plan),
         parts=tuple(len(part["kept"]) for part in reports),
-        sha256=records.hash_of(hashes, labels),
+        sha256=records.hash_of(hashes, numbers),
+        wrapper=records.printable(labelled.wrapper),
+        deep=max((part.get("deep", 0.0) for part in reports), default=0.0),
     )
     lines = records.printable
     _write(making / "files.txt", "".join(f"{lines(file)}\n" for file in kept))
     _write(making / "skipped.txt", "".join(f"{lines(file)}: {reason}\n" for file, reason in sorted(skipped.items())))
     _write(making / "duplicates.txt", "".join(f"{' = '.join(map(lines, group))}\n" for group in doubles))
-    if labels is not None:
+    if numbers is not None:
         with (making / manifest.labels_name).open("wb") as file:
-            np.save(file, labels)
+            np.save(file, numbers)
     return manifest
 
 
 def _put_in_place(making: Path, out: Path, manifest: Manifest) -> None:
     """Moves a new set to where it belongs: its records have names of their own; the manifest makes them the set."""
-    labels = [manifest.labels_name] if manifest.classes else []
-    for name in (*manifest.part_names, *labels, *_LISTS):
+    numbers = [manifest.labels_name] if manifest.classes else []
+    for name in (*manifest.part_names, *numbers, *_LISTS):
         if (making / name).exists():  # A making that was killed here has moved some.
             os.replace(making / name, out / name)
     _write(out / "manifest.json", json.dumps(dataclasses.asdict(manifest), indent=2) + "\n")
@@ -265,11 +285,11 @@ def _check_place(out: Path, plan: dict[str, Any]) -> Manifest | None:
     with contextlib.suppress(records.DamagedError):
         old = records.read_manifest(out) if records.is_set(out) else None
     begun = _read_plan(out / records.MAKING) or _read_plan(out)  # The latter: before they were made beside.
-    before = [(old.source, dataclasses.asdict(old.settings))] if old else []
+    before = [(old.source, _as_json(old.settings))] if old else []
     for source, settings in before + ([(begun["source"], begun["settings"])] if begun else []):
         if source != plan["source"]:
             raise UserError(f"{out}: was made from {source}; choose another --out, or delete it")
-        pairs = [(name, settings.get(name), now) for name, now in plan["settings"].items()]
+        pairs = [(name, settings.get(name, now), now) for name, now in plan["settings"].items()]
         changed = [f"{name} ({then}, now {now})" for name, then, now in pairs if then != now]
         if changed:
             raise UserError(f"{out}: was made with another {', '.join(changed)}; choose another --out, or delete it")
@@ -307,6 +327,11 @@ def _read_plan(directory: Path) -> dict[str, Any] | None:
     if found is None or found.keys() != {"version", "source", "settings", "listing"}:
         return None
     return found if isinstance(found["settings"], dict) else None
+
+
+def _as_json(settings: folders.Settings) -> dict[str, Any]:
+    """As a plan that is read back has them: lists for tuples."""
+    return json.loads(json.dumps(dataclasses.asdict(settings)))
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
@@ -380,14 +405,20 @@ def _interruptible() -> Iterator[None]:
 def hash_listing(folder: Path, files: Iterable[str]) -> str:
     """A hash of a folder's files' names, sizes and times: another where the folder has changed."""
     sha = hashlib.sha256()
+    archived = not folder.is_dir()  # Then its members are as old as itself.
     for file in files:
         try:
-            stat = (folder / file).stat()
+            stat = (folder if archived else folder / file).stat()
             known = f"{stat.st_size}\0{stat.st_mtime_ns}"
         except OSError:  # A link that leads nowhere.
             known = ""
         sha.update(f"{file}\0{known}\n".encode(errors="surrogateescape"))
     return sha.hexdigest()
+
+
+def _first(skipped: dict[str, str]) -> str:
+    """The first file that cannot be used, and why, as the end of a sentence."""
+    return "".join(f"; {file}: {reason}" for file, reason in sorted(skipped.items())[:1])
 
 
 def _name(plan: dict[str, Any]) -> str:

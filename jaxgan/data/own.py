@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from jaxgan.config import SHIPPED, nearest
-from jaxgan.data import arrays, making, records
+from jaxgan.data import archives, arrays, making, records
 from jaxgan.data import folder as folders
 from jaxgan.data.source import Pictures
 from jaxgan.data.tfds import PREFIX, TfdsPictures
@@ -62,11 +62,11 @@ def open_pictures(
     if data.startswith(PREFIX):
         return TfdsPictures(data.removeprefix(PREFIX), split, data_dir, made, conditional)
     path = files.expanded(data)
-    if path.suffix == ".npz":
+    if path.suffix in (".npz", ".npy") and not files.is_dir(path):
         pictures: Pictures = _Loaded(*arrays.load_npz(path, conditional))
     elif records.is_set(path):
         pictures = records.PictureSet(path, conditional)
-    elif path.is_dir():
+    elif is_folder(data):
         settings = folders.Settings(size=made or (SIZE * 9 // 8 if crop else SIZE), labels=conditional)
         whole = Path(records.printable(path.resolve()))
         name = hashlib.sha256(f"{whole} {settings}".encode()).hexdigest()[:16]
@@ -75,7 +75,7 @@ def open_pictures(
         pictures = records.PictureSet(out, conditional)
     else:
         raise UserError(
-            f"data: {data}: no such folder, set, .npz file, tfds:NAME, or shipped data{nearest(data, SHIPPED)}"
+            f"data: {data}: no such folder, archive, set, .npz file, tfds:NAME, or shipped data{nearest(data, SHIPPED)}"
         )
     height, width, _ = pictures.shape
     if height != width:
@@ -87,10 +87,20 @@ def open_pictures(
     return pictures
 
 
-def is_folder(data: str) -> bool:
-    """Whether data are a folder of pictures, of which a set is made first."""
+def shown(data: str) -> tuple[int, int] | None:
+    """Width and height that a set's pictures should have, where they are kept as squares and are none; else None."""
     path = files.expanded(data)
-    return files.is_dir(path) and not records.is_set(path)
+    if not (data and files.is_dir(path) and records.is_set(path)):
+        return None
+    manifest = records.read_manifest(path)
+    width, height = manifest.settings.shown
+    return (width, height) if width != height else None
+
+
+def is_folder(data: str) -> bool:
+    """Whether data are a folder or an archive of pictures, of which a set is made first."""
+    path = files.expanded(data)
+    return (files.is_dir(path) and not records.is_set(path)) or (files.is_file(path) and archives.is_archive(path))
 
 
 def make_shown(
@@ -110,4 +120,22 @@ def make_shown(
         f"{manifest.count:,} pictures, {manifest.skipped:,} files skipped{where}{same}{folders.said(manifest.left_out)}"
     )
     console.print(f"{records.printable(folder)}: {said}", soft_wrap=True)
+    for note in _notes(manifest):
+        console.print(f"note: {note}", soft_wrap=True)
     return manifest
+
+
+def _notes(manifest: records.Manifest) -> list[str]:
+    """What somebody who has made a set may not have meant."""
+    notes = []
+    if manifest.wrapper:
+        notes.append(f"the classes are the sub-folders of {manifest.wrapper}, which holds all of them")
+    if len(manifest.classes) == 1:
+        notes.append(f"all pictures are of one class, {manifest.classes[0]}: labels tell a generator nothing")
+    bits = math.ceil(math.log2(manifest.deep + 1))
+    if 8 <= bits <= 14 and not manifest.settings.range:
+        notes.append(
+            f"no 16-bit picture has a value above {manifest.deep:,.0f}: of {bits} bits, perhaps, and dark as they are; "
+            f"--range 0:{2**bits - 1} makes the largest white"
+        )
+    return notes

@@ -22,28 +22,30 @@ def is_picture(name: str) -> bool:
     return Image.registered_extensions().get(ending) in _FORMATS or ending in (".heic", ".heif")
 
 
-def open_picture(path: Path, least: int | None = None) -> Image.Image:
+def open_picture(path: Path, least: int | None = None, content: bytes | None = None) -> Image.Image:
     """Opens a picture (the first, of several in a file), decoded, turned as its EXIF says; CMYK by its profile.
 
     Args:
         path: the file.
         least: a JPEG may be decoded at a fraction of its size, as long as both sides keep so many pixels: much faster.
+        content: of the file, where it lies in an archive.
 
     Raises:
         UserError: there is no such file, or it is no whole picture in a known format.
     """
-    if path.is_dir():
+    if content is None and path.is_dir():
         raise UserError(f"{path}: is a folder where a picture is needed")
     if path.suffix.lower() in (".heic", ".heif"):
         _register_heif(path)
     try:
-        if path.stat().st_size == 0:
+        if content == b"" or (content is None and path.stat().st_size == 0):
             raise UserError(f"{path}: is empty")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             Image.init()
-            with Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
+            file = path if content is None else io.BytesIO(content)
+            with Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
                 if least is not None and image.format in ("JPEG", "MPO"):
                     image.draft(None, (least, least))
                 return _from_cmyk(ImageOps.exif_transpose(image))
@@ -62,6 +64,51 @@ def open_picture(path: Path, least: int | None = None) -> Image.Image:
 def has_alpha(image: Image.Image) -> bool:
     """Whether parts of a picture may be transparent."""
     return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+
+
+def open_array(path: Path, content: bytes | None = None) -> np.ndarray:
+    """Opens a picture that is an array in an .npy file: numbers [H, W], or [H, W, C] with 1, 3 or 4 channels.
+
+    Args:
+        path: the file.
+        content: of the file, where it lies in an archive.
+
+    Raises:
+        UserError: it cannot be read, or holds something else.
+    """
+    try:
+        array = np.load(path if content is None else io.BytesIO(content), allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it is an archive of several")
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: cannot be read as an array: {str(error).splitlines()[0]}") from None
+    numbers = np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)
+    fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
+    if not (fits and array.size and (numbers or array.dtype == np.bool_)):
+        raise UserError(f"{path}: is no picture, numbers [H, W] or [H, W, 1, 3 or 4], but {array.dtype} {array.shape}")
+    return array
+
+
+def as_picture(values: np.ndarray, span: tuple[float, float] | None) -> Image.Image:
+    """Brings numbers of any kind to a picture of 8 bits.
+
+    Args:
+        values: [H, W] or [H, W, C].
+        span: the values that become 0 and 255; what lies beyond is cut. None for those of the dtype, or 0 and 1 of
+            floating point numbers.
+
+    Raises:
+        UserError: there are NaN or infinite values, or values for which `span` is needed.
+    """
+    if bad := np.count_nonzero(~np.isfinite(values)):
+        raise UserError(f"{bad:,} of its {values.size:,} values are NaN or infinite")
+    low, high = span or {"u1": (0, 255), "u2": (0, 65535), "b1": (0, 1)}.get(values.dtype.str[1:], (0, 1))
+    least, most = values.min(), values.max()
+    if span is None and not low <= least <= most <= high:
+        raise UserError(f"its values go from {least:g} to {most:g}; say which are black and white: --range LOW:HIGH")
+    share = np.clip((values.astype(np.float32) - np.float32(low)) / np.float32(high - low), 0, 1)
+    pixels = np.round(share * 255).astype(np.uint8)
+    return Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
 
 
 def deep_grey(image: Image.Image) -> np.ndarray:

@@ -53,6 +53,8 @@ class Manifest:
         parts: number of pictures in each file of records.
         sha256: of all pictures and labels.
         name: what the names of the files of records begin with.
+        wrapper: a sub-folder that held all classes, and was none; "" if there was none.
+        deep: the largest value of a picture of 16 bits; 0 if there were none.
     """
 
     version: int
@@ -70,6 +72,8 @@ class Manifest:
     sha256: str
     left_out: int = 0
     name: str = "pictures"
+    wrapper: str = ""
+    deep: float = 0.0
 
     @property
     def part_names(self) -> list[str]:
@@ -102,7 +106,9 @@ class PictureSet:
         """
         self.path, self.manifest = path, read_manifest(path)
         if conditional and not self.manifest.classes:
-            raise UserError(f"{path}: has no labels; make it with --labels, of a folder with a sub-folder a class")
+            raise UserError(
+                f"{path}: has no labels; make it with --labels, of sub-folders, one a class, or of labels.csv"
+            )
         names = self.manifest.part_names
         for name in [*names, self.manifest.labels_name] if conditional else names:
             if not (path / name).is_file():
@@ -231,5 +237,6 @@ def _command(path: Path, manifest: Manifest) -> str:
     for field in dataclasses.fields(manifest.settings):
         value = getattr(manifest.settings, field.name)
         if value != field.default or field.name == "size":
-            words += [f"--{field.name.replace('_', '-')}", *([] if value is True else [str(value)])]
+            values = value if isinstance(value, tuple) else [] if value is True else [value]
+            words += [f"--{field.name.replace('_', '-')}", *map(str, values)]
     return shlex.join(words)

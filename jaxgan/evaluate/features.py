@@ -22,7 +22,7 @@ from jaxgan.support import download, torch_file
 from jaxgan.support.errors import UserError
 
 NAMES = ("vgg16", "lite0", "inception", "dinov2")
-"""Networks that are known; `network:output` names another output than the first."""
+"""Networks that are known; after a colon, the name of another output than the first."""
 WHERE = {
     "lite0": "the trunk as .safetensors",
     "inception": "pt_inception-2015-12-05-6726825d.pth, which pytorch-fid publishes",

@@ -54,7 +54,7 @@ def statistics(features: np.ndarray) -> Statistics:
 def frechet(a: np.ndarray, b: np.ndarray | Statistics, groups: int = 10) -> Value:
     """Frechet distance of features taken as normal distributions; in Inception's features this is FID.
 
-    |mean a - mean b|^2 + trace(A + B - 2 (A B)^(1/2)), A and B the covariances. Smaller is better; biased upwards by
+    `|mean a - mean b|^2 + trace(A + B - 2 (A B)^(1/2))`, A and B the covariances. Smaller is better; biased upwards by
     about 1 / N.
 
     Args:

@@ -117,7 +117,7 @@ class Points:
             count: samples to draw.
             seed: of the latents.
         """
-        latent = latents(jax.random.key(seed), count, game.latent_size)
+        latent = latents(game, jax.random.key(seed), count)
         return judge_points(sampling.outputs(game, variables, latent), self.mixture)
 
     def ideal(self) -> np.ndarray:
@@ -133,7 +133,7 @@ class Stacked:
 
     def judge(self, game: Game, variables: Any, count: int = STACKED_SAMPLES, seed: int = 1) -> Coverage:
         """Mode coverage of a generator; see `Points.judge`."""
-        latent = latents(jax.random.key(seed), count, game.latent_size)
+        latent = latents(game, jax.random.key(seed), count)
         return judge_stacked(sampling.pictures(game, variables, latent))
 
     def ideal(self) -> np.ndarray:

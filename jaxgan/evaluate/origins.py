@@ -21,6 +21,7 @@ from jaxgan.evaluate.measures import Statistics
 from jaxgan.latent import mix, sampling
 from jaxgan.run import build, directory
 from jaxgan.run.directory import Trained
+from jaxgan.step.game import Game
 from jaxgan.support import files, images
 from jaxgan.support.errors import UserError
 
@@ -104,7 +105,14 @@ def load(
 
 def samples(name: str, trained: Trained, seed: int, truncation: float | None = None) -> Origin:
     """What a run's averaged generator makes; of a conditional one all classes in turn."""
-    game, classes = trained.game, trained.classes
+    made = generated(name, trained.game, trained.state.ema, trained.shape, trained.classes, seed, truncation)
+    return dataclasses.replace(made, trained=trained)
+
+
+def generated(
+    name: str, game: Game, variables: Any, shape: Shape, classes: int, seed: int, truncation: float | None = None
+) -> Origin:
+    """What a generator with these variables makes; of a conditional one all classes in turn."""
     styled = mix.has_styles(game)
     psi, bound = (truncation, None) if styled else (None, truncation)
 
@@ -112,16 +120,16 @@ def samples(name: str, trained: Trained, seed: int, truncation: float | None = N
         return (numbers % classes).astype(np.int32)
 
     def blocks(numbers: np.ndarray) -> Iterator[np.ndarray]:
-        variables, key = batches.everywhere((trained.state.ema, jax.random.key(seed)))
+        own, key = batches.everywhere((variables, jax.random.key(seed)))
         for begin in range(0, len(numbers), batches.size()):
             part = numbers[begin : begin + batches.size()]
             index = batches.spread(batches.filled(part).astype(np.int32))
-            latent = sampling.latents_at(key, index, game.latent_size, bound)
+            latent = sampling.latents_at(game, key, index, bound)
             label = batches.spread(labels(batches.filled(part))) if classes else None
-            made = sampling.generate(game, psi, variables, latent, label)
+            made = sampling.generate(game, psi, own, latent, label)
             yield images.to_uint8(np.asarray(made)[: len(part)])
 
-    return Origin(name, None, trained.shape, blocks, labels=labels if classes else None, trained=trained)
+    return Origin(name, None, shape, blocks, labels=labels if classes else None)
 
 
 def data(run: Path, trained: Trained) -> Source:
@@ -140,8 +148,16 @@ def data(run: Path, trained: Trained) -> Source:
 
 def of_source(name: str, source: Source) -> Origin:
     """The pictures of a run's data, as they are kept."""
+    inner = getattr(source, "source", source)  # Of one that is varied.
+    held = getattr(inner, "pictures", None)
+    edge = (inner.shape[0] - source.shape[0]) // 2  # As `source.blocks` cuts.
 
     def blocks(numbers: np.ndarray) -> Iterator[np.ndarray]:
+        if held is not None:  # Pictures that stream: a few are read without all the others.
+            for begin in range(0, len(numbers), batches.size()):
+                block = held.read(numbers[begin : begin + batches.size()])["image"]
+                yield block[:, edge : edge + source.shape[0], edge : edge + source.shape[1]]
+            return
         begin = 0
         for block in source.blocks():
             here = numbers[np.searchsorted(numbers, begin) : np.searchsorted(numbers, begin + len(block))]
@@ -149,8 +165,7 @@ def of_source(name: str, source: Source) -> Origin:
                 yield block[here - begin]
             begin += len(block)
 
-    inner = getattr(source, "source", source)  # Of one that is varied.
-    known = getattr(inner, "labels", getattr(getattr(inner, "pictures", None), "labels", None))
+    known = getattr(inner, "labels", getattr(held, "labels", None))
     labels = None if known is None else (lambda numbers: known[numbers])
     return Origin(name, source.count, source.shape, blocks, source.identity, labels)
 

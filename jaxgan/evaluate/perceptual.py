@@ -83,7 +83,7 @@ def path_value(lengths: np.ndarray) -> Value:
 def _lengths(
     game: Game, space: str, classes: int, variables: Any, metric: lpips.Metric, key: jax.Array, index: jax.Array
 ) -> jax.Array:
-    start, end = (sampling.latents_at(stream(key, name), index, game.latent_size) for name in ("start", "end"))
+    start, end = (sampling.latents_at(game, stream(key, name), index) for name in ("start", "end"))
     label = index % classes if classes else None
     if space == "w":
         here, there = (mix.styles(game, variables, latent, label) for latent in (start, end))

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import os
 import re
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -21,7 +20,7 @@ from jaxgan.evaluate.origins import Origin, Reference, chosen, halves
 from jaxgan.evaluate.resizing import Resize
 from jaxgan.latent import mix
 from jaxgan.run.directory import Trained
-from jaxgan.support import cache
+from jaxgan.support import cache, files
 from jaxgan.support.errors import UserError
 
 Protocol = Literal["fid50k_full", "adm"]
@@ -36,6 +35,9 @@ NAMES = (
 )
 ON_REQUEST = ("path_length_z", "path_length_w")
 """Measures that need pictures made for them alone."""
+
+WATCHED = ("frechet", "precision", "recall", "density", "coverage", "sliced_wasserstein")
+"""Measures that are taken while a run trains."""
 
 COUNT, PUBLISHED_COUNT = 5000, 50_000
 _PAIRS = 500  # Of pictures, for LPIPS diversity.
@@ -216,6 +218,44 @@ def judge_run(run: Path, trained: Trained, features: Features, options: Options)
     return judge(samples, real, features, options)
 
 
+class Watch:
+    """Measures samples again and again, `WATCHED`, against real pictures that are looked at once.
+
+    The figures are those of `judge` with the same options.
+    """
+
+    def __init__(self, real: Origin, features: Features, options: Options) -> None:
+        """Begins; nothing is looked at yet.
+
+        Args:
+            real: real pictures.
+            features: what measures are taken in.
+            options: how many, and which.
+
+        Raises:
+            UserError: there are too few real pictures.
+        """
+        _, self._numbers, _ = _numbers(dataclasses.replace(real, count=None), real, options)
+        self._real, self._features, self._options = real, features, options
+        self._seen: tuple[_Looker, _Seen, measures.Statistics] | None = None
+
+    def measure(self, samples: Origin) -> dict[str, float]:
+        """Measures samples of the real pictures' size."""
+        assert self._numbers is not None
+        if self._seen is None:
+            wanted = _wanted(samples, self._real, self._features, self._options, None) & frozenset(WATCHED)
+            looker = _Looker(self._features, self._options, wanted, lambda done, text: None)
+            near = looker.look(self._real, self._numbers)
+            self._seen = looker, near, measures.statistics(near.features)
+        looker, near, statistics = self._seen
+        fake = looker.look(samples, chosen(samples, len(self._numbers), self._options.seed))
+        found = {"frechet": measures.frechet(fake.features, statistics, groups=0)}
+        found |= measures.neighbourhoods(fake.features, near.features)
+        if fake.patches is not None and near.patches is not None:
+            found["sliced_wasserstein"] = sliced.distance(fake.patches, near.patches)
+        return {name: found[name].value for name in WATCHED if name in found}
+
+
 def total(a: Origin, b: Origin | Reference, options: Options) -> int:
     """How many pictures `judge` looks at, at most, but for those of single measures."""
     parts = _numbers(a, b.pictures if isinstance(b, Reference) else b, options)
@@ -375,15 +415,9 @@ def _load(place: Path, count: int) -> np.ndarray | None:
 
 def _save(place: Path, found: np.ndarray) -> None:
     """Keeps features; a cache that cannot be written is none."""
-    partial = place.with_name(f".{uuid.uuid4().hex}.partial")
-    with contextlib.suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with partial.open("wb") as file:
-                np.save(file, found)
-            os.replace(partial, place)
-        finally:
-            partial.unlink(missing_ok=True)
+    with contextlib.suppress(UserError, OSError):
+        with files.replacing(place) as partial:
+            np.save(partial, found)
         cache.trim(place.parent, cache.MOST_BYTES)
 
 

@@ -55,7 +55,7 @@ def directions(matrix: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         count: directions, at most `size`.
 
     Returns:
-        float32 [count, size], from the strongest on, the largest component positive; and their |A n|^2 [count].
+        float32 [count, size], from the strongest on, the largest component positive; and their `|A n|^2` [count].
     """
     values, vectors = np.linalg.eigh(matrix @ matrix.T)
     values, vectors = values[::-1][:count], vectors.T[::-1][:count]

@@ -62,7 +62,7 @@ def statistics(
     Returns:
         Their mean [W], and the root of their mean square distance from it.
     """
-    latent = train_step.latents(stream(key, "statistics"), _COUNT, game.latent_size)
+    latent = train_step.latents(game, stream(key, "statistics"), _COUNT)
     labels = None if label is None else jnp.broadcast_to(label, _COUNT)
     found = styles(game, variables, latent, labels)[:, 0]
     mean = jnp.mean(found, axis=0)

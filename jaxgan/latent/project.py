@@ -168,13 +168,13 @@ def begin(
         latent = jnp.broadcast_to(mean, count.shape)
     else:
         goal = Goal(variables, metric, image, features, labels, None, weight)
-        candidates = train_step.latents(stream(key, "start"), _CANDIDATES, game.latent_size)
+        candidates = train_step.latents(game, stream(key, "start"), _CANDIDATES)
 
         def judge(some: jax.Array) -> jax.Array:
             distance, pixels = _differences(goal, _render(inner, goal, some))
             return distance + weight * pixels
 
-        found = lax.map(judge, candidates.reshape(-1, _BATCH, game.latent_size)).reshape(-1)
+        found = lax.map(judge, candidates.reshape(-1, _BATCH, *candidates.shape[1:])).reshape(-1)
         latent = candidates[jnp.argmin(found)][None]
     return goal, State(latent, _ADAM.init(latent)), _render(inner, goal, latent)[0]
 

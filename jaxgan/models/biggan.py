@@ -183,7 +183,7 @@ class ConditionalBatchNorm(nn.Module):
     def __call__(self, x: jax.Array, condition: jax.Array, train: bool) -> jax.Array:
         norm = nn.BatchNorm(
             use_running_average=not train,
-            momentum=0.9,
+            momentum=layers.MOMENTUM,
             epsilon=1e-5,
             use_scale=False,
             use_bias=False,

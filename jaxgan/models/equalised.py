@@ -209,14 +209,30 @@ def leaky_relu(x: jax.Array) -> jax.Array:
     return layers.leaky_relu(x) * GAIN
 
 
-def classify(features: jax.Array, label: jax.Array | None, classes: int) -> jax.Array:
+def mapped(x: jax.Array, features: int, layers: int) -> jax.Array:
+    """Fully connected layers that learn slowly, [N, C] -> [N, features]; to be called inside a module.
+
+    Styles, and what is made of labels, would otherwise change too fast for the rest (arXiv 1812.04948, appendix C).
+    """
+    for index in range(layers):
+        x = leaky_relu(Dense(features, rate=0.01, name=f"dense{index}")(x))
+    return x
+
+
+def clamped(x: jax.Array, limit: float) -> jax.Array:
+    """Cut off at +- limit; 0 for none."""
+    return jnp.clip(x, -limit, limit) if limit else x
+
+
+def classify(features: jax.Array, label: jax.Array | None, classes: int, mapping_layers: int = 0) -> jax.Array:
     """Logits [N] of feature vectors [N, F]: linear, or for a conditional network the product with the class's vector.
 
-    To be called inside a module. As StyleGAN2-ADA (arXiv 2006.06676, appendix C), without its mapping of labels.
+    To be called inside a module. As StyleGAN2-ADA (arXiv 2006.06676, appendix C), whose mapping of labels has 8 layers.
     """
     if layers.check_label(label, classes) is None:
         return Dense(1, name="logit")(features)[:, 0]
     embedding = pixel_norm(Dense(features.shape[-1], name="embed")(jax.nn.one_hot(label, classes)))
+    embedding = mapped(embedding, features.shape[-1], mapping_layers)
     projected = Dense(features.shape[-1], name="logit")(features)
     return jnp.sum(projected * embedding, axis=-1) / math.sqrt(features.shape[-1])
 

@@ -86,6 +86,11 @@ class Generator(nn.Module):
     ) -> jax.Array | tuple[jax.Array, ...]:
         return self.synthesis(self.mapping(latent, label, train), train)
 
+    @property
+    def layers(self) -> int:
+        """How many styles a picture takes."""
+        return PICTURES
+
     def mapping(self, latent: jax.Array, label: jax.Array | None = None, train: bool = True) -> jax.Array:
         """The styles of latents: float32 [N, 4, width], a quarter of the depth each, all alike."""
         style = self.mapper(latent, label)

@@ -13,6 +13,8 @@ from jaxgan.step.keys import each
 DTYPE = Any
 normal = nn.initializers.normal(0.02)
 """DCGAN's initialisation of kernels (arXiv 1511.06434, section 4)."""
+MOMENTUM = 0.9
+"""Of the running averages of batch normalisation."""
 
 
 def widths(width: int, limit: int, doublings: int) -> list[int]:
@@ -145,7 +147,7 @@ def batch_norm(x: jax.Array, train: bool, axis: str | None = None) -> jax.Array:
     """
     norm = nn.BatchNorm(
         use_running_average=not train,
-        momentum=0.9,
+        momentum=MOMENTUM,
         epsilon=1e-5,
         scale_init=lambda key, shape, dtype: 1 + normal(key, shape, dtype),
         axis_name=axis,

@@ -11,7 +11,7 @@ from jaxgan.models import layers
 
 
 class Generator(nn.Module):
-    """Latents [N, Z] (and labels int32 [N]) -> float32 [N, *shape], images in [-1, 1] or points anywhere.
+    """Latents [N, Z] (and labels int32 [N]) -> float32 `[N, *shape]`, images in [-1, 1] or points anywhere.
 
     Attributes:
         shape: shape of one output: (28, 28, 1), an image; (2,), a point.

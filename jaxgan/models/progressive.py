@@ -131,7 +131,7 @@ class GeneratorStart(nn.Module):
         x = equalised.pixel_norm(layers.concatenate_label(latent, label, self.classes, self.dtype))
         # A quarter of the gain, as the authors' code has it.
         dense = equalised.Dense(self.side**2 * self.features, equalised.GAIN / 4, use_bias=False, dtype=self.dtype)
-        x = dense(x).reshape(len(x), self.side, self.side, self.features)
+        x = dense(x).reshape(x.shape[0], self.side, self.side, self.features)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         x = equalised.pixel_norm(layers.leaky_relu(layers.plus(x, bias)))
         conv = equalised.Conv(self.features, gain=equalised.GAIN, dtype=self.dtype)

@@ -37,6 +37,7 @@ class Generator(nn.Module):
         mapping_layers: layers of the mapping network.
         style_mixing: share of examples whose finer layers get the style of another latent (arXiv 1812.04948, section
             3.1), in training.
+        clamp: keep what each convolution makes within +- this (arXiv 2006.06676, appendix D); 0 for none.
         classes: number of classes; 0 if not conditional.
         dtype: what the synthesis network computes in; styles and pictures are float32.
         axis: the mapped axis over which a batch is split (see `train_step.Game.axis`).
@@ -49,13 +50,16 @@ class Generator(nn.Module):
     style_size: int = 512
     mapping_layers: int = 8
     style_mixing: float = 0.9
+    clamp: float = 0.0
     classes: int = 0
     dtype: layers.DTYPE = jnp.float32
     axis: str | None = None
 
     def setup(self) -> None:
         self.mapper = _Mapping(self.style_size, self.mapping_layers, self.classes)
-        self.synthesizer = _Synthesis(self.size, self.channels, self.width, self.max_width, self.dtype, self.axis)
+        self.synthesizer = _Synthesis(
+            self.size, self.channels, self.width, self.max_width, self.clamp, self.dtype, self.axis
+        )
         self.average = self.variable("batch_stats", "average_style", jnp.zeros, (self.style_size,), jnp.float32)
 
     def __call__(self, latent: jax.Array, label: jax.Array | None = None, train: bool = True) -> jax.Array:
@@ -65,7 +69,7 @@ class Generator(nn.Module):
         """The styles of latents: float32 [N, layers, W], coarse to fine, alike for all layers unless mixed."""
         style = self.mapper(latent, label)
         count = self.layers
-        styles = jnp.broadcast_to(style[:, None], (len(style), count, self.style_size))
+        styles = jnp.broadcast_to(style[:, None], (style.shape[0], count, self.style_size))
         if not train:
             return styles
         if not self.is_initializing():
@@ -98,10 +102,15 @@ class Generator(nn.Module):
 def truncate(styles: jax.Array, average: jax.Array, psi: float | jax.Array) -> jax.Array:
     """Draws styles [N, layers, W] towards the average one [W]: 1 leaves them, 0 makes all alike.
 
+    Args:
+        styles: coarse to fine.
+        average: the average style.
+        psi: how far, of all layers or of each: float or [layers].
+
     References:
         arXiv 1812.04948, appendix B.
     """
-    return average + psi * (styles - average)
+    return average + jnp.asarray(psi)[..., None] * (styles - average)
 
 
 class _Mapping(nn.Module):
@@ -117,10 +126,7 @@ class _Mapping(nn.Module):
         if layers.check_label(label, self.classes) is not None:
             embedding = equalised.Dense(self.style_size, name="embed")(jax.nn.one_hot(label, self.classes))
             x = jnp.concatenate([x, equalised.pixel_norm(embedding)], axis=-1)
-        for index in range(self.layers):
-            # Styles would otherwise change too fast for the rest (arXiv 1812.04948, appendix C).
-            x = equalised.leaky_relu(equalised.Dense(self.style_size, rate=0.01, name=f"dense{index}")(x))
-        return x
+        return equalised.mapped(x, self.style_size, self.layers)
 
 
 class _Synthesis(nn.Module):
@@ -130,6 +136,7 @@ class _Synthesis(nn.Module):
     channels: int
     width: int
     max_width: int
+    clamp: float
     dtype: layers.DTYPE
     axis: str | None
 
@@ -139,15 +146,17 @@ class _Synthesis(nn.Module):
         picture, place = jnp.zeros(()), 0
         features = layers.widths(self.width, self.max_width, doublings)
         const = self.param("const", nn.initializers.normal(1.0), (base, base, features[0]), jnp.float32)
-        x = jnp.broadcast_to(const, (len(styles), *const.shape)).astype(self.dtype)
+        x = jnp.broadcast_to(const, (styles.shape[0], *const.shape)).astype(self.dtype)
         for index, width in enumerate(features):
             side = base * 2**index
             if index:
-                x = _Styled(width, True, self.dtype, self.axis, name=f"conv{side}_0")(x, styles[:, place], train)
+                up = _Styled(width, True, self.clamp, self.dtype, self.axis, name=f"conv{side}_0")
+                x = up(x, styles[:, place], train)
                 picture, place = equalised.upsample(picture), place + 1
-            x = _Styled(width, False, self.dtype, self.axis, name=f"conv{side}_1")(x, styles[:, place], train)
+            styled = _Styled(width, False, self.clamp, self.dtype, self.axis, name=f"conv{side}_1")
+            x = styled(x, styles[:, place], train)
             # The picture's layer shares the next convolution's style.
-            picture = picture + _ToPicture(self.channels, name=f"picture{side}")(x, styles[:, place + 1])
+            picture = picture + _ToPicture(self.channels, self.clamp, name=f"picture{side}")(x, styles[:, place + 1])
             place += 1
         return picture
 
@@ -157,6 +166,7 @@ class _Styled(nn.Module):
 
     features: int
     up: bool
+    clamp: float
     dtype: layers.DTYPE
     axis: str | None
 
@@ -174,20 +184,23 @@ class _Styled(nn.Module):
             noise = jax.vmap(lambda key: jax.random.normal(key, x.shape[1:3], jnp.float32))(keys)
         strength = self.param("noise_strength", nn.initializers.zeros, (), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        return equalised.leaky_relu(layers.plus(x, (strength * noise)[..., None], bias))
+        x = layers.plus(x, (strength * noise)[..., None], bias)
+        return equalised.clamped(equalised.leaky_relu(x), self.clamp)
 
 
 class _ToPicture(nn.Module):
     """A modulated 1x1 convolution without demodulation, [N, H, W, C] -> float32 [N, H, W, channels]."""
 
     channels: int
+    clamp: float
 
     @nn.compact
     def __call__(self, x: jax.Array, style: jax.Array) -> jax.Array:
         scale = equalised.Dense(x.shape[-1], bias_init=1, name="affine")(style) / math.sqrt(x.shape[-1])
         kernel = self.param("kernel", nn.initializers.normal(1.0), (1, 1, x.shape[-1], self.channels), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.channels,), jnp.float32)
-        return equalised.convolve(x.astype(jnp.float32) * scale[:, None, None], kernel) + bias
+        picture = equalised.convolve(x.astype(jnp.float32) * scale[:, None, None], kernel) + bias
+        return equalised.clamped(picture, self.clamp)
 
 
 def modulated(x: jax.Array, kernel: jax.Array, scale: jax.Array, up: bool = False) -> jax.Array:
@@ -222,6 +235,8 @@ class Discriminator(nn.Module):
         max_width: but at most so many.
         minibatch_stddev: size of the groups whose spread the last layers are told (see `layers.minibatch_stddev`); 0
             for none.
+        mapping_layers: layers that make of a class's vector what features are compared with (see `equalised.classify`).
+        clamp: keep what each convolution makes within +- this; 0 for none.
         classes: number of classes; 0 if not conditional.
         dtype: what the residual blocks compute in; what follows is float32.
     """
@@ -229,6 +244,8 @@ class Discriminator(nn.Module):
     width: int = 32
     max_width: int = 512
     minibatch_stddev: int = 4
+    mapping_layers: int = 8
+    clamp: float = 0.0
     classes: int = 0
     dtype: layers.DTYPE = jnp.float32
 
@@ -236,15 +253,19 @@ class Discriminator(nn.Module):
     def __call__(self, image: jax.Array, label: jax.Array | None = None) -> jax.Array:
         base, halvings = stages(image.shape[1])
         features = layers.widths(self.width, self.max_width, halvings)[::-1]
-        x = equalised.leaky_relu(equalised.Conv(features[0], kernel=1, dtype=self.dtype, name="first")(image))
+
+        def activated(x: jax.Array) -> jax.Array:
+            return equalised.clamped(equalised.leaky_relu(x), self.clamp)
+
+        x = activated(equalised.Conv(features[0], kernel=1, dtype=self.dtype, name="first")(image))
         for index, width in enumerate(features[1:]):
             side = base * 2 ** (halvings - index)
             conv = equalised.Conv(x.shape[-1], dtype=self.dtype, name=f"conv{side}_0")
             down = equalised.Conv(width, resample="down", dtype=self.dtype, name=f"conv{side}_1")
             skip = equalised.Conv(width, 1, "down", use_bias=False, dtype=self.dtype, name=f"skip{side}")
             # The root keeps the variance of the sum.
-            x = (equalised.leaky_relu(down(equalised.leaky_relu(conv(x)))) + skip(x)) * math.sqrt(0.5)
+            x = (activated(down(activated(conv(x)))) + equalised.clamped(skip(x), self.clamp)) * math.sqrt(0.5)
         x = layers.minibatch_stddev(x.astype(jnp.float32), self.minibatch_stddev)
-        x = equalised.leaky_relu(equalised.Conv(features[-1], name="last")(x))
+        x = activated(equalised.Conv(features[-1], name="last")(x))
         x = equalised.leaky_relu(equalised.Dense(features[-1], name="features")(x.reshape(len(x), -1)))
-        return equalised.classify(x, label, self.classes)
+        return equalised.classify(x, label, self.classes, self.mapping_layers)

@@ -16,7 +16,7 @@ from jaxgan import config as cfg
 from jaxgan import losses
 from jaxgan.data import ArraySource, Source, StackedMNIST, StreamSource, VariedSource, load_mnist, mixture
 from jaxgan.evaluate import modes
-from jaxgan.models import biggan, dcgan, gat, mlp, msg, progressive, r3gan, stylegan2
+from jaxgan.models import biggan, dcgan, freezing, gat, mlp, msg, progressive, r3gan, stylegan2
 from jaxgan.run import parallel
 from jaxgan.run.experiment import Experiment, Stage
 from jaxgan.step import augment
@@ -62,10 +62,21 @@ def source(config: cfg.Config, part: tuple[int, int] = (0, 1)) -> Source:
             return _own(config, batch_size, part)
 
 
+def shown(config: cfg.Config) -> tuple[int, int] | None:
+    """Width and height that pictures should have, where networks make squares of them; else None."""
+    if config.data in cfg.SHIPPED:
+        return None
+    from jaxgan.data import own
+
+    return own.shown(config.data)
+
+
 def _own(config: cfg.Config, batch_size: int, part: tuple[int, int]) -> Source:
     """One's own pictures: on the device or streaming, varied or not."""
     from jaxgan.data import own  # Imports much that runs on shipped data do without.
 
+    if config.data == cfg.IN_MEMORY:
+        raise UserError("data: this run was made of arrays; give them again: jaxgan.train(RUN, source=ARRAYS)")
     if not config.data:
         raise UserError("data: say which pictures: --data FOLDER (or a set, an .npz file, tfds:NAME)")
     if config.size or own.is_folder(config.data):  # Before pictures are converted for nothing.
@@ -94,10 +105,10 @@ def _own(config: cfg.Config, batch_size: int, part: tuple[int, int]) -> Source:
             pictures.identity,
             pictures.classes,
         )
-    return _varied(config, source)
+    return varied(config, source)
 
 
-def _varied(config: cfg.Config, source: ArraySource | StreamSource) -> Source:
+def varied(config: cfg.Config, source: ArraySource | StreamSource) -> Source:
     """The source, its real pictures varied where the config says so."""
     if not config.vary_real:
         return source
@@ -112,7 +123,7 @@ def stand_in(config: cfg.Config) -> Source:
     size = config.size or 64
     side = size * 9 // 8 if "crop" in config.vary_real else size
     pictures = _Black((side, side, 3), 1000 if config.conditional else 0)
-    return _varied(config, StreamSource(pictures, config.batch_size * config.discriminator_updates, config.seed))
+    return varied(config, StreamSource(pictures, config.batch_size * config.discriminator_updates, config.seed))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +176,7 @@ def experiment(config: cfg.Config, shape: tuple[int, ...], classes: int, axis: s
         axis: the mapped axis over which batches are split (see `Game.axis`).
     """
 
-    def varied(values: Mapping[str, Any]) -> Game:
+    def game_of(values: Mapping[str, Any]) -> Game:
         changed = functools.reduce(lambda changed, item: cfg.replaced_unchecked(changed, *item), values.items(), config)
         return game(changed, shape, classes, axis)
 
@@ -181,6 +192,7 @@ def experiment(config: cfg.Config, shape: tuple[int, ...], classes: int, axis: s
     same = {field.name for field in dataclasses.fields(Experiment)} & {
         field.name for field in dataclasses.fields(cfg.Config)
     }
+    same -= {"best"}
     return Experiment(
         config=config,
         stages=stages,
@@ -188,7 +200,8 @@ def experiment(config: cfg.Config, shape: tuple[int, ...], classes: int, axis: s
         classes=classes,
         change=_change(config),
         judge=_JUDGES.get(config.data),
-        varied=varied,
+        best=f"evaluate/{config.best}" if config.best in cfg.MEASURED else config.best,
+        varied=game_of,
         **{name: getattr(config, name) for name in same},
     )
 
@@ -226,15 +239,20 @@ def game(
     judging = known | ({"dtype": jnp.dtype("float32")} if used(config.difference) else {})
     same = {field.name for field in dataclasses.fields(Game)} & {field.name for field in dataclasses.fields(config)}
     same -= {"generator", "discriminator", "loss", "augment"}
+    fake_classes = classes if config.fake_labels == "uniform" else 0
+    discriminator: Any = _network(_MODULES[config.discriminator.kind].Discriminator, config.discriminator, judging)
+    if freeze := getattr(config.discriminator, "freeze", 0):
+        discriminator = freezing.Frozen(discriminator, freeze)
     return Game(
         _network(_MODULES[config.generator.kind].Generator, config.generator, known),
-        _network(_MODULES[config.discriminator.kind].Discriminator, config.discriminator, judging),
+        discriminator,
         _adam(config.generator),
         _adam(config.discriminator),
         view=_view(config, side),
         loss=_loss(config, axis),
         augment=tuple(augment.POLICIES[name] for name in config.augment),
         axis=axis,
+        fake_classes=fake_classes,
         **{name: getattr(config, name) for name in same},
     )
 
@@ -277,7 +295,7 @@ def _adam(player: cfg.Adam) -> optax.GradientTransformation:
     if player.final_beta2 is not None:
         beta2 = _falling(beta2, player.final_beta2, steps)
         adam = optax.inject_hyperparams(optax.adam)  # Optax knows schedules of the rate only.
-    parts: list[Any] = [adam(rate, player.beta1, beta2)]  # pyright: ignore[reportArgumentType]
+    parts: list[Any] = [adam(rate, player.beta1, beta2, player.epsilon)]  # pyright: ignore[reportArgumentType]
     if used(player.clip_gradient):
         parts.insert(0, optax.clip_by_global_norm(player.clip_gradient))
     if used(limit := getattr(player, "clip_weights", 0)):

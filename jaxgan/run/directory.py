@@ -1,12 +1,15 @@
 """A run's directory: its config, its lock, its files.
 
 config.json         the resolved config, enough to rebuild it
-data.json           what the data were: their shape, classes and hash
+data.json           what the data were: their shape, classes and hash; width and height, where they are no squares
+origin.json         of a run that began with others' networks: whose, at which step, and their hash
 checkpoints/        states, a folder each named by its step
 metrics.jsonl       a line of metrics every few steps
+times.jsonl         how many seconds it took to get to which step
 tensorboard/        the same for TensorBoard
 samples/            pictures of the same latents over time, named by step; samples.gif when it has ended
 neighbours.png      when it has ended, samples beside the real pictures nearest to them
+measures.png        measures against the data, where the config says how often
 losses.png          both losses and the discriminator's opinions, spans that are not healthy shaded
 best/               the best checkpoint, where the config says by what
 """
@@ -29,6 +32,7 @@ from jaxgan import train_step
 from jaxgan.data import Source
 from jaxgan.run import build, checkpoint, parallel
 from jaxgan.run.experiment import Experiment
+from jaxgan.support import images
 from jaxgan.support.errors import UserError
 from jaxgan.support.files import in_one_line, is_file, read_text, write_atomically
 
@@ -51,10 +55,8 @@ def read_config(run: Path) -> cfg.Config:
 
 
 def as_begun(run: Path, config: cfg.Config) -> cfg.Config:
-    """The config, with the form of convolutions that a run from before there was a choice of it goes on in."""
-    if is_run(run) and read_config(run).quick_steps is None:
-        return dataclasses.replace(config, quick_steps=None)
-    return config
+    """The config, doing what a run does that began before there was a choice of it (`config.BEFORE`)."""
+    return cfg.following(config, read_config(run)) if is_run(run) else config
 
 
 def check_config(run: Path, config: cfg.Config) -> None:
@@ -72,7 +74,7 @@ def write_config(run: Path, config: cfg.Config) -> None:
     write_atomically(run / "config.json", cfg.to_json(config))
 
 
-def check_data(run: Path, source: Source) -> None:
+def check_data(run: Path, source: Source, shown: tuple[int, int] | None = None) -> None:
     """Refuses to go on with other data; what they are is kept in data.json.
 
     Raises:
@@ -83,7 +85,8 @@ def check_data(run: Path, source: Source) -> None:
             f"{run}: began with other data: {', '.join(changed)}; bring those back, choose another --out, or delete it"
         )
     if parallel.is_first():
-        write_atomically(run / "data.json", json.dumps(_facts(source), indent=2) + "\n")
+        facts = _facts(source) | ({"shown": list(shown)} if shown else {})
+        write_atomically(run / "data.json", json.dumps(facts, indent=2) + "\n")
 
 
 def changed_data(run: Path, source: Source) -> list[str]:
@@ -108,7 +111,10 @@ def _read_data(path: Path) -> dict[str, Any]:
         shape, classes, identity = (found[name] for name in ("shape", "classes", "identity"))
         if not (isinstance(shape, list) and all(type(number) is int for number in [*shape, classes])):
             raise ValueError
-        return {"shape": shape, "classes": classes, "identity": identity}
+        shown = tuple(map(int, found["shown"])) if "shown" in found else None
+        if shown and (len(shown) != 2 or min(shown) < 1):
+            raise ValueError
+        return {"shape": shape, "classes": classes, "identity": identity, "shown": shown}
     except (ValueError, KeyError, TypeError):
         raise UserError(
             f"{path}: is missing or damaged; `jaxgan train {path.parent}` writes it anew if it is deleted"
@@ -143,11 +149,19 @@ class Trained:
         experiment: what it is made of.
         state: its newest readable state.
         damaged: newer checkpoints that are not whole.
+        shown: width and height that its pictures should have, where they are squares and should not be.
     """
 
     experiment: Experiment
     state: train_step.TrainState
     damaged: list[checkpoint.Damaged]
+    shown: tuple[int, int] | None = None
+
+    def put_right(self, pictures: np.ndarray) -> np.ndarray:
+        """Its pictures uint8 [N, H, W, C], of the shape that they should have."""
+        if self.shown is None or not len(pictures):
+            return pictures
+        return np.stack([images.resized(picture, self.shown) for picture in pictures])
 
     @property
     def config(self) -> cfg.Config:
@@ -187,7 +201,7 @@ def read(run: Path, best: bool = False) -> Trained:
         raise UserError(f"{run}: has no best checkpoint; train with --best")
     if restored is None:
         raise UserError(f"{run}: has no checkpoint yet; let it train for {experiment.checkpoint_every} steps")
-    return Trained(experiment, restored.state, restored.damaged)
+    return Trained(experiment, restored.state, restored.damaged, data["shown"])
 
 
 def read_pictures(run: Path, best: bool = False, label: int | None = None) -> Trained:

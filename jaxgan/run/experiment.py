@@ -52,10 +52,14 @@ class Experiment:
         log_every: steps between lines of metrics.
         sample_every: steps between looks at samples.
         checkpoint_every: steps between checkpoints.
+        evaluate_every: steps between measurements against the data; 0 for none.
+        evaluate_count: samples that these are made of, and as many real pictures.
+        evaluate_features: what their distances are taken in, by name.
+        evaluate_weights: a file of the features' weights, or its URL; None where they ship.
         keep_last: checkpoints to keep.
         keep_every: those of multiples of this step are kept for good; None for none.
-        best: the measure of a look whose best state is kept; "" for none.
-        patience: looks without a better one after which a run ends; 0 for never.
+        best: the metric of a look, or of a measurement, whose best state is kept; "" for none.
+        patience: looks (or measurements) without a better one after which a run ends; 0 for never.
         varied: the game with other values of some of its numbers, by the config's names, traced ones perhaps.
     """
 
@@ -72,6 +76,10 @@ class Experiment:
     log_every: int
     sample_every: int
     checkpoint_every: int
+    evaluate_every: int
+    evaluate_count: int
+    evaluate_features: str
+    evaluate_weights: str | None
     keep_last: int
     keep_every: int | None
     best: str
@@ -85,6 +93,20 @@ class Experiment:
     def stage_of(self, step: int) -> Stage:
         """The stage of a state with this step, which grows only when it goes on."""
         return next(stage for stage in self.stages if step <= stage.end)
+
+    def pictures(self, step: int) -> int:
+        """Real pictures that training has been shown after so many steps."""
+        shown = begin = 0
+        for stage in self.stages:
+            end = int(min(step, stage.end))
+            shown += max(0, end - begin) * stage.batch_size
+            begin = end
+        return shown
+
+    def is_looked_at(self, step: int) -> bool:
+        """Whether samples are looked at, or measured, after so many steps."""
+        intervals = filter(None, (self.sample_every, self.evaluate_every))
+        return step == self.steps or any(step % every == 0 for every in intervals)
 
     def form(self, platform: str, step: int) -> tuple[conv.Form, int]:
         """The form of convolutions in the steps after `step`, and until which step.

@@ -27,9 +27,13 @@ LOOKED = (
     "diversity/features",
     "diversity/pixels",
 )
+PENALTIES = ("discriminator/penalty", "generator/penalty")
+MEASURES = "evaluate/"
+"""How names of measures against the data begin."""
 _RECENT = ("discriminator/loss", "discriminator/separation", "generator/gradient_norm")
-_READ = {*PLOTTED, *LOOKED, *_RECENT}
+_READ = {*PLOTTED, *LOOKED, *PENALTIES, *_RECENT}
 _BEST = {"diversity/coverage": 1, "modes/high_quality": 1, "modes/kl": -1}  # What a config can choose by; its sign.
+_BEST |= {"evaluate/frechet": -1, "evaluate/sliced_wasserstein": -1}
 
 _JOIN = {
     "first": lambda old, new, share: old,
@@ -105,7 +109,7 @@ class Thinned:
 
 @dataclasses.dataclass
 class History:
-    """A summary of a run's lines, some 100 kB at the most.
+    """A summary of a run's lines, some 100 kB at the most, and 8 kB for each curve.
 
     Adding the lines of a run in pieces, with `to_json` and `from_json` in between, gives the same bit for bit.
 
@@ -115,11 +119,13 @@ class History:
         first: the discriminator's first losses, at most `FIRST`.
         tail: the last `LOOKS` looks: their step, and those of `LOOKED` that they have.
         peaks: the largest of each of `LOOKED` in looks before those.
-        last: the newest value of each of `PLOTTED` and `LOOKED`, and the newest diagnosis.
-        best: for what a run may be told to keep the best by: step, score, and how many looks came since.
+        last: the newest value of each of `PLOTTED`, `LOOKED` and `curves`, and the newest diagnosis.
+        best: for what a run may be told to keep the best by: step, score, and how many looks, or
+            measurements, came since.
         losses: of all lines of training steps, `PLOTTED`: mean, low and high.
         gradient: of the same lines the generator's gradient norm: the first of a bucket.
         looked: of all looks, `LOOKED`: the first of a bucket.
+        curves: of each of `PENALTIES`, and of each measure against the data, all lines that have it: the mean.
     """
 
     lines: int = 0
@@ -132,6 +138,7 @@ class History:
     losses: Thinned = dataclasses.field(default_factory=lambda: Thinned(PLOTTED, ("mean", "low", "high")))
     gradient: Thinned = dataclasses.field(default_factory=lambda: Thinned(["generator/gradient_norm"]))
     looked: Thinned = dataclasses.field(default_factory=lambda: Thinned(LOOKED))
+    curves: dict[str, Thinned] = dataclasses.field(default_factory=dict)
     _recent: deque[tuple[float, ...]] = dataclasses.field(default_factory=lambda: deque(maxlen=ROOM))
     _states: Thinned = dataclasses.field(default_factory=lambda: Thinned(["state"]))  # Places in `_words`.
     _words: list[str] = dataclasses.field(default_factory=list)
@@ -139,11 +146,17 @@ class History:
     def add(self, line: Mapping[str, Any]) -> None:
         """Adds a line: its "step", and metrics of a training step or of a look, perhaps with its "diagnosis"."""
         step = line["step"]
-        numbers = {name: float(line[name]) for name in _READ & line.keys() if isinstance(line[name], int | float)}
+        known = [name for name in line if name in _READ or name.startswith(MEASURES)]
+        numbers = {name: float(line[name]) for name in known if isinstance(line[name], int | float)}
         if "discriminator/loss" in numbers:
             self._add_losses(step, numbers)
         if "diversity/pixels" in numbers:
             self._add_look(step, numbers)
+        curves = {name: value for name, value in numbers.items() if name in PENALTIES or name.startswith(MEASURES)}
+        for name, value in curves.items():
+            self.curves.setdefault(name, Thinned([name], ["mean"])).add(step, [value])
+        self.last |= curves
+        self._rank(step, {name: value for name, value in curves.items() if name in _BEST})
         if "diagnosis" in line:
             self.judge(step, str(line["diagnosis"]))
 
@@ -173,10 +186,13 @@ class History:
                 self.peaks[name] = max(self.peaks.get(name, -math.inf), oldest.get(name, -math.inf))
         self.looked.add(step, [numbers.get(name, math.nan) for name in LOOKED])
         self.last.update(found)
-        for name in [name for name in _BEST if name in found]:
+        self._rank(step, {name: value for name, value in found.items() if name in _BEST})
+
+    def _rank(self, step: int, scores: Mapping[str, float]) -> None:
+        for name, score in scores.items():
             best = self.best.get(name)
-            if better(name, found[name], best["score"] if best else None):
-                self.best[name] = {"step": step, "score": found[name], "since": 0}
+            if better(name, score, best["score"] if best else None):
+                self.best[name] = {"step": step, "score": score, "since": 0}
             elif best:
                 best["since"] += 1
 
@@ -190,8 +206,10 @@ class History:
         return dict(zip(_RECENT, (since if len(since) else rows[-20:])[:, 1:].T, strict=True))
 
     def series(self, name: str) -> Thinned:
-        """The thinned series that one of `PLOTTED` or `LOOKED` is in."""
-        return self.losses if name in PLOTTED else self.looked
+        """The thinned series that one of `PLOTTED` or `LOOKED`, or a curve, is in."""
+        if name in PLOTTED:
+            return self.losses
+        return self.looked if name in LOOKED else self.curves.get(name, Thinned([name], ["mean"]))
 
     def states(self) -> list[tuple[int, str]]:
         """Of the looks, thinned, the step and the diagnosis."""
@@ -202,7 +220,8 @@ class History:
         """All of it, in what JSON can hold; a copy."""
         plain = {name: _copied(getattr(self, name)) for name in _PLAIN}
         thinned = {name: getattr(self, name).to_json() for name in _THINNED}
-        return plain | thinned | {"_recent": _pack(np.array(self._recent, np.float64))}
+        curves = {name: series.to_json() for name, series in self.curves.items()}
+        return plain | thinned | {"curves": curves, "_recent": _pack(np.array(self._recent, np.float64))}
 
     @staticmethod
     def from_json(saved: Mapping[str, Any]) -> "History":
@@ -210,6 +229,9 @@ class History:
         history = History(**{name: _copied(saved[name]) for name in _PLAIN})
         for name in _THINNED:
             getattr(history, name).restore(saved[name])
+        for name, series in saved.get("curves", {}).items():  # There were none in older versions.
+            history.curves[name] = Thinned([name], ["mean"])
+            history.curves[name].restore(series)
         history._recent.extend(map(tuple, _unpack(saved["_recent"], np.float64, 1 + len(_RECENT)).tolist()))
         return history
 

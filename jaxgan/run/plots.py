@@ -1,5 +1,6 @@
 """Plots of a run."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,24 +8,41 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from jaxgan.run.history import History
+from jaxgan.run.history import MEASURES, History
+
+
+class Drawn(Figure):
+    """A figure that a notebook shows, whether pyplot is there or not."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=100)
+        return buffer.getvalue()
 
 
 def plot_losses(run: Path, history: History) -> Path | None:
-    """Draws a run's losses.png: both losses, and D(real) and D(fake), raw and smoothed; of a long run as bands.
-
-    Args:
-        run: its directory.
-        history: of its lines.
-
-    Returns:
-        The picture's path, or None where there are no metrics yet.
-    """
+    """Draws a run's losses.png, and returns its path; None where there are no metrics yet."""
     if not history.lines:
         return None
-    figure = Figure(figsize=(9, 6), layout="constrained")
+    path = run / "losses.png"
+    losses(history).savefig(path, dpi=120)
+    return path
+
+
+def losses(history: History) -> Drawn:
+    """Draws losses and penalties, D(real) and D(fake), raw and smoothed; of a long run as bands.
+
+    Args:
+        history: of a run's lines, one at least.
+    """
+    figure = Drawn(figsize=(9, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     _draw(above, history, {"discriminator/loss": "discriminator", "generator/loss": "generator"})
+    for player, colour in (("discriminator", "tab:blue"), ("generator", "tab:orange")):
+        if series := history.curves.get(f"{player}/penalty"):
+            values = series.column(f"{player}/penalty", "mean")
+            above.plot(series.steps, values, color=colour, linestyle=":", label=f"penalty on the {player}")
+    above.legend(loc="upper right")
     above.set_ylabel("loss")
     above.set_title("The losses of the two players: healthy ones oscillate, they do not fall to zero", fontsize=10)
     _draw(below, history, {"discriminator/real": "D(real)", "discriminator/fake": "D(fake)"})
@@ -33,7 +51,33 @@ def plot_losses(run: Path, history: History) -> Path | None:
     below.set_ylabel("probability of being real")
     below.set_xlabel("step")
     _shade(above, history.states())
-    path = run / "losses.png"
+    return figure
+
+
+def plot_measures(run: Path, history: History) -> Path | None:
+    """Draws a run's measures.png: each measure against the data over steps, its best marked.
+
+    Returns:
+        The picture's path, or None where nothing was measured.
+    """
+    names = [name for name in history.curves if name.startswith(MEASURES)]
+    if not names:
+        return None
+    columns = min(3, len(names))
+    figure = Figure(figsize=(4 * columns, 3 * -(-len(names) // columns)), layout="constrained")
+    for place, name in enumerate(names):
+        axes = figure.add_subplot(-(-len(names) // columns), columns, place + 1)
+        series, short = history.curves[name], name.removeprefix(MEASURES).replace("_", " ")
+        axes.plot(series.steps, series.column(name, "mean"), color="tab:blue", marker=".")
+        better = "larger"
+        if best := history.best.get(name):
+            better = "smaller"
+            axes.plot(best["step"], best["score"], "o", color="tab:orange", label=f"best {best['score']:.4g}")
+            axes.legend(loc="upper right")
+        axes.set_title(f"{short} ({better} is better)", fontsize=10)
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.3)
+    path = run / "measures.png"
     figure.savefig(path, dpi=120)
     return path
 

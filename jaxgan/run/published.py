@@ -1,12 +1,13 @@
-"""Makes runs of NVIDIA's published StyleGAN2 generators, of their parameters by name, as safetensors or npz.
+"""Reads NVIDIA's published StyleGAN2 networks, of their parameters by name, as safetensors, npz or pth.
 
 Their own files are pickles, which run what is in them. On a machine where that may be, `G_ema.state_dict()` of
-stylegan2-ada-pytorch, saved with `safetensors.torch.save_file` or `numpy.savez`, is all that is needed here.
+stylegan2-ada-pytorch, saved with `safetensors.torch.save_file`, `numpy.savez` or `torch.save`, is all that is needed
+here. A file may hold the discriminator, too: then names begin with "G_ema." and "D.", and "G." for the generator as it
+was trained, where that is wanted; of `torch.save` a dictionary of the three is as good.
 """
 
 import dataclasses
 import functools
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,80 +18,92 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
-from jaxgan import config as cfg
-from jaxgan.models import layers, stylegan2
+from jaxgan.models import equalised, layers, stylegan2
 from jaxgan.models.dcgan import stages
-from jaxgan.run import build, checkpoint, directory
+from jaxgan.support import torch_file
 from jaxgan.support.errors import UserError
-from jaxgan.support.files import write_atomically
 
 Arrays = Mapping[str, np.ndarray]
+_PARTS = ("G_ema", "G", "D")
 
 
-def adopt(file: Path, run: Path) -> directory.Trained:
-    """Makes a run, at step 0, of a StyleGAN2 generator that NVIDIA published (see `load`).
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """What a file holds.
 
-    Raises:
-        UserError: the file cannot be read, or there is a run already.
+    Attributes:
+        generator: the network.
+        latent_size: length of its latents.
+        ema: variables of the averaged generator.
+        trained: those of the generator as it was trained; `ema` where the file has no others.
+        discriminator: the network; None where the file has none that can be taken.
+        params: its parameters.
+        without: why there is no discriminator.
     """
-    if directory.is_run(run):
-        raise UserError(f"{run}: holds a run already; choose another --out, or delete it")
-    generator, latent_size, variables = load(file)
-    sizes: Any = {"width": generator.width, "max_width": generator.max_width}
-    rates: Any = {"learning_rate": 2.5e-3, "beta1": 0.0, "beta2": 0.99}
-    config = cfg.Config(
-        data="",
-        size=generator.size,
-        conditional=generator.classes > 0,
-        generator=cfg.StyleGAN2Generator(
-            **sizes, **rates, style_size=generator.style_size, mapping_layers=generator.mapping_layers
-        ),
-        discriminator=cfg.StyleGAN2Discriminator(**sizes, **rates),
-        latent_size=latent_size,
-        batch_size=32,
-        r1=10.0,
-        penalty_every=16,
-        path_length=2.0,
-        augment=("colour", "translation", "cutout"),
-    )
-    shape = (generator.size, generator.size, generator.channels)
-    plan = build.experiment(config, shape, generator.classes)
-    state = jax.jit(functools.partial(plan.init, plan.stages[0], plan.seed))()
-    arrays = jax.tree.map(jnp.asarray, variables)
-    params, stats = arrays["params"], {name: value for name, value in arrays.items() if name != "params"}
-    state = dataclasses.replace(
-        state, generator=dataclasses.replace(state.generator, params=params, stats=stats), ema=arrays
-    )
-    with directory.lock(run), checkpoint.open_for_saving(run, plan) as saver:
-        saver.save(state)
-        directory.write_config(run, config)
-        about = {"shape": list(shape), "classes": generator.classes, "identity": None}
-        write_atomically(run / "data.json", json.dumps(about, indent=2) + "\n")
-    return directory.Trained(plan, state, [])
+
+    generator: stylegan2.Generator
+    latent_size: int
+    ema: dict[str, Any]
+    trained: dict[str, Any]
+    discriminator: stylegan2.Discriminator | None
+    params: dict[str, Any]
+    without: str = ""
 
 
-def load(path: Path) -> tuple[stylegan2.Generator, int, dict[str, Any]]:
-    """Reads a generator.
+def read(path: Path) -> Published:
+    """Reads a generator, and its discriminator where the file holds one.
 
     Args:
-        path: a .safetensors or .npz file of its parameters and buffers.
-
-    Returns:
-        The generator, the length of its latents, and its variables.
+        path: a .safetensors, .npz, .pth or .pt file of parameters and buffers.
 
     Raises:
         UserError: it cannot be read, or holds no StyleGAN2 generator with skips.
     """
+    parts = _parts(_arrays(path))
+    generator, latent_size, ema = _converted(path, parts.get("G_ema", parts.get("G", {})))
+    trained = _converted(path, parts["G"])[2] if "G" in parts else ema
+    module, params, without = None, {}, "the file holds none"
+    if "D" in parts:
+        try:
+            module, params = convert_discriminator(parts["D"])
+            without = ""
+        except UserError as wrong:
+            without = str(wrong)
+        except KeyError as missing:
+            without = f"the file's has no {missing.args[0]}"
+    return Published(generator, latent_size, ema, trained, module, params, without)
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file, by name."""
     try:
         if path.suffix == ".npz":
             with np.load(path) as file:
-                arrays = {name: np.asarray(file[name]) for name in file.files}
-        else:
-            arrays = safetensors.numpy.load_file(path)
+                return {name: np.asarray(file[name]) for name in file.files}
+        if path.suffix in (".pth", ".pt"):
+            return torch_file.read(path.read_bytes())
+        if path.suffix == ".pkl":
+            raise UserError(f"{path}: is a pickle, which runs what is in it; save state_dict()s (see jaxgan import -h)")
+        return safetensors.numpy.load_file(path)
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except Exception as error:  # The readers raise nearly everything on damaged files.
-        raise UserError(f"{path}: cannot be read as safetensors or npz: {error}") from None
+        raise UserError(f"{path}: cannot be read as safetensors, npz or pth: {error}") from None
+
+
+def _parts(arrays: Arrays) -> dict[str, Arrays]:
+    """Arrays by the network that their names begin with; where none do, all are of the averaged generator."""
+    parts: dict[str, dict[str, np.ndarray]] = {}
+    for name, value in arrays.items():
+        part, _, rest = name.partition(".")
+        if part in _PARTS:
+            parts.setdefault(part, {})[rest] = value
+    return dict(parts) if parts else {"G_ema": arrays}
+
+
+def _converted(path: Path, arrays: Arrays) -> tuple[stylegan2.Generator, int, dict[str, Any]]:
     try:
         return convert(arrays)
     except KeyError as missing:
@@ -110,9 +123,12 @@ def convert(arrays: Arrays) -> tuple[stylegan2.Generator, int, dict[str, Any]]:
 
     Raises:
         KeyError: names what is missing.
-        UserError: sizes do not follow StyleGAN2's rule.
+        UserError: sizes or filters do not follow StyleGAN2's rule.
     """
     arrays = {name: np.asarray(value, np.float32) for name, value in arrays.items()}
+    for name, value in arrays.items():
+        if name.endswith("resample_filter") and not _is_ours(value):
+            raise UserError(f"{name} is another filter than [1, 3, 3, 1]")
     sides = sorted({int(found[1]) for name in arrays if (found := re.match(r"synthesis\.b(\d+)\.", name))}) or [4]
     depth = len({name for name in arrays if re.fullmatch(r"mapping\.fc\d+\.weight", name)})
     features = {side: len(arrays[f"synthesis.b{side}.conv1.weight"]) for side in sides}
@@ -133,7 +149,11 @@ def convert(arrays: Arrays) -> tuple[stylegan2.Generator, int, dict[str, Any]]:
         synthesis[f"picture{side}"] = _modulated(arrays, f"synthesis.b{side}.torgb")
     size, channels = sides[-1], len(synthesis[f"picture{sides[-1]}"]["bias"])
     width, limit = features[size], max(features.values())
-    if list(features.values()) != layers.widths(width, limit, stages(size)[1]):
+    try:
+        doublings = stages(size)[1]
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    if list(features.values()) != layers.widths(width, limit, doublings):
         raise UserError(f"features of {features} by size do not double at each halving up to a limit")
     generator = stylegan2.Generator(
         size, channels, width, limit, style_size, mapping_layers=max(depth, 1), classes=classes
@@ -147,14 +167,68 @@ def convert(arrays: Arrays) -> tuple[stylegan2.Generator, int, dict[str, Any]]:
     return generator, latent_size, variables
 
 
+def _is_ours(taps: np.ndarray) -> bool:
+    """Whether a resampling filter, given for one axis or for both, is that of our networks."""
+    taps = taps if taps.ndim == 1 else taps.sum(axis=0)
+    return taps.shape == (4,) and np.allclose(taps, equalised.TAPS, atol=1e-6)
+
+
+def convert_discriminator(arrays: Arrays) -> tuple[stylegan2.Discriminator, dict[str, Any]]:
+    """Converts a residual discriminator's parameters, as `convert` a generator's.
+
+    Args:
+        arrays: by NVIDIA's names, `b8.conv0.weight` [out, in, 3, 3], `b4.out.weight` [1, in], ...
+
+    Returns:
+        The discriminator, and its parameters.
+
+    Raises:
+        KeyError: names what is missing.
+        UserError: it is conditional, or of sizes that do not follow StyleGAN2's rule.
+    """
+    arrays = {name: np.asarray(value, np.float32) for name, value in arrays.items()}
+    if any(name.startswith("mapping.") for name in arrays):
+        raise UserError("the file's is conditional, which is not read")
+    sides = sorted({int(found[1]) for name in arrays if (found := re.match(r"b(\d+)\.conv0\.", name))})
+    if not sides:
+        raise KeyError("b8.conv0.weight")
+    size = sides[-1]
+    params = {"first": _layer(arrays, f"b{size}.fromrgb"), "last": _layer(arrays, "b4.conv")}
+    params["logit"] = _layer(arrays, "b4.out")
+    for side in sides:
+        names = {f"conv{side}_0": "conv0", f"conv{side}_1": "conv1", f"skip{side}": "skip"}
+        params |= {ours: _layer(arrays, f"b{side}.{theirs}") for ours, theirs in names.items()}
+    features = arrays["b4.fc.weight"]  # Of [C, 4, 4], where ours are [4, 4, C].
+    kernel = features.reshape(len(features), -1, 4, 4).transpose(2, 3, 1, 0).reshape(-1, len(features))
+    params["features"] = {"kernel": kernel, "bias": arrays["b4.fc.bias"]}
+    width, limit = params["first"]["kernel"].shape[-1], len(params["last"]["bias"])
+    told = params["last"]["kernel"].shape[2] - limit
+    if told not in (0, 1):
+        raise UserError(f"the file's last layer takes {told} features more than it gives")
+    module = stylegan2.Discriminator(width, limit, minibatch_stddev=4 * told)
+    image = jnp.zeros((4, size, size, params["first"]["kernel"].shape[2]))
+    _compare(jax.eval_shape(module.init, jax.random.key(0), image)["params"], params)
+    return module, params
+
+
 def _check_shapes(generator: stylegan2.Generator, latent_size: int, variables: dict[str, Any]) -> None:
     label = (jnp.zeros(1, jnp.int32),) if generator.classes else ()
-    wanted = jax.eval_shape(generator.init, jax.random.key(0), jnp.zeros((1, latent_size)), *label)
+    _compare(jax.eval_shape(generator.init, jax.random.key(0), jnp.zeros((1, latent_size)), *label), variables)
+
+
+def _compare(wanted: Any, variables: dict[str, Any]) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(wanted):
         found: Any = functools.reduce(lambda tree, part: tree[part.key], path, variables)
         if np.shape(found) != leaf.shape:
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             raise UserError(f"what becomes {name} has the shape {np.shape(found)}, not {leaf.shape}")
+
+
+def _layer(arrays: Arrays, name: str) -> dict[str, np.ndarray]:
+    """A layer of either kind, with a bias or without."""
+    weight = arrays[f"{name}.weight"]
+    found = {"kernel": weight.T if weight.ndim == 2 else weight.transpose(2, 3, 1, 0)}
+    return found | ({"bias": arrays[f"{name}.bias"]} if f"{name}.bias" in arrays else {})
 
 
 def _dense(arrays: Arrays, name: str) -> dict[str, np.ndarray]:

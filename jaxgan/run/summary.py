@@ -13,6 +13,8 @@ from jaxgan.run.history import History, Thinned
 from jaxgan.support.files import write_atomically
 
 SHOWN = {
+    "evaluate/frechet": "Frechet",
+    "evaluate/sliced_wasserstein": "sliced Wasserstein",
     "modes/share": "modes",
     "modes/high_quality": "high quality",
     "modes/kl": "reverse KL",
@@ -46,7 +48,7 @@ def write(out: Path, runs: Sequence[tuple[str, Path]]) -> str:
         if failed[values]:
             states["failed"] = failed[values]
         rows.append([values or "-", str(len(group)), *cells, ", ".join(f"{n} {state}" for state, n in states.items())])
-    table = _markdown(rows)
+    table = markdown(rows)
     write_atomically(out / "table.md", table)
     _plot(out / "sweep.png", found, shown)
     return table
@@ -59,7 +61,8 @@ def _cell(values: list[Any]) -> str:
     return f"{np.median(numbers):.3g} ({numbers.min():.3g} to {numbers.max():.3g})"
 
 
-def _markdown(rows: list[list[str]]) -> str:
+def markdown(rows: list[list[str]]) -> str:
+    """A table in Markdown; its first row is the head."""
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
     texts = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
@@ -92,7 +95,7 @@ def _spread(group: Sequence[Thinned], name: str) -> np.ndarray:
 
     The steps are those of the longest run: one that ended before was thinned less, and has them, too.
     """
-    kind = "mean" if name in history.PLOTTED else "first"
+    kind = "first" if name in history.LOOKED else "mean"
     own = [dict(zip(series.steps, series.column(name, kind).tolist(), strict=True)) for series in group]
     by_step = {step: [values[step] for values in own if step in values] for step in max(group, key=len).steps}
     known = {step: found for step, values in by_step.items() if (found := [x for x in values if not np.isnan(x)])}

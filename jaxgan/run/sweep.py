@@ -15,7 +15,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -27,15 +27,19 @@ from jaxgan import config as cfg
 from jaxgan import train_step
 from jaxgan.data import Source
 from jaxgan.models import conv
-from jaxgan.run import build, checkpoint, directory, parallel, summary, training
+from jaxgan.run import build, checkpoint, directory, parallel, recording, summary, training
 from jaxgan.run.experiment import Experiment, Stage
 from jaxgan.support.console import open_console
 from jaxgan.support.errors import NonFiniteError, UserError
 from jaxgan.support.files import is_file, read_text, write_atomically
+from jaxgan.support.stopping import catch_stop
+
+if TYPE_CHECKING:
+    from jaxgan.evaluate.report import Watch
 
 TRACED = {
     *(f"{player}.{name}" for player in ("generator", "discriminator") for name in ("learning_rate", "beta1", "beta2")),
-    *("r1", "r2", "gradient_penalty", "dragan", "consistency", "instance_noise", "noisy_labels", "ema_decay"),
+    *("r1", "r2", "gradient_penalty", "dragan", "drift", "consistency", "instance_noise", "noisy_labels", "ema_decay"),
     "path_length",
 }
 """Fields that may differ within one program."""
@@ -110,6 +114,8 @@ def sweep(config: cfg.Config, seeds: int, vary: Mapping[str, Sequence[Any]], out
     ]
     if any(member.config.grow for member in everyone):
         raise UserError("grow: a sweep trains runs of one size together; train those that grow one by one")
+    if any(member.config.start for member in everyone):
+        raise UserError("--from: a sweep begins with new networks; train runs that begin with others' one by one")
     groups: dict[str, list[Member]] = {}
     for member in everyone:
         groups.setdefault(signature(member.config), []).append(member)
@@ -118,7 +124,7 @@ def sweep(config: cfg.Config, seeds: int, vary: Mapping[str, Sequence[Any]], out
     with contextlib.ExitStack() as stack:
         for path in (out, *(member.run for member in everyone)):
             stack.enter_context(directory.lock(path))
-        stop, finished = stack.enter_context(training.catch_stop()), True
+        stop, finished = stack.enter_context(catch_stop()), True
         for group in groups.values():
             finished = finished and _train_group(group, console, stop)
     print(summary.write(out, [(member.values, member.run) for member in everyone]), end="")
@@ -160,9 +166,11 @@ def _train_group(group: list[Member], console: Console, stop: list[int]) -> bool
     source = build.source(group[0].config)
     place = parallel.place(devices=jax.devices()[:1])
     together: dict[int, list[Standing]] = {}
+    watch = None  # One for all: they are measured against the same pictures.
     _abreast([member.run for member in group])
     for member in group:
         experiment, _ = training.prepared(member.run, member.config, place, source)
+        watch = watch or recording.watch(experiment, source, console)
         directory.write_config(member.run, member.config)
         if why := _failed(member.run):
             console.print(
@@ -175,7 +183,7 @@ def _train_group(group: list[Member], console: Console, stop: list[int]) -> bool
             console.print(f"{member.run}: at step {step}: finished.", soft_wrap=True)
             continue
         together.setdefault(step, []).append((member, experiment, restored))
-    return all(not stop and _train(standing, source, console, stop) for standing in together.values())
+    return all(not stop and _train(standing, source, console, stop, watch) for standing in together.values())
 
 
 def _train(
@@ -183,6 +191,7 @@ def _train(
     source: Source,
     console: Console,
     stop: list[int],
+    watch: "Watch | None",
 ) -> bool:
     """Trains members that share a program and a step; returns whether they reached the end."""
     since = time.perf_counter()
@@ -200,7 +209,9 @@ def _train(
     together = tuple(member.run.name for member in members)
     with contextlib.ExitStack() as stack:
         trainees = [
-            stack.enter_context(training.opened(member.run, experiment, own, step, found and found.record, together))
+            stack.enter_context(
+                training.opened(member.run, experiment, own, step, found and found.record, together, watch)
+            )
             for member, experiment, own, found in zip(members, experiments, own, restored, strict=True)
         ]
         state = training.advance(trainees, program, state, console, stop, fails)

@@ -6,12 +6,10 @@ import functools
 import itertools
 import math
 import shlex
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -23,13 +21,17 @@ from jaxgan import train_step
 from jaxgan.data import Source
 from jaxgan.data.source import fetched, item_bytes
 from jaxgan.models import conv
-from jaxgan.run import build, checkpoint, directory, growth, metrics, parallel
+from jaxgan.run import build, checkpoint, directory, growth, metrics, parallel, recording, start
 from jaxgan.run.experiment import Experiment, Stage
-from jaxgan.run.recording import Recorder
+from jaxgan.run.recording import Look, Recorder
 from jaxgan.support.console import open_console
 from jaxgan.support.errors import NonFiniteError
 from jaxgan.support.files import in_one_line
 from jaxgan.support.progress import TrainingProgress, compiling
+from jaxgan.support.stopping import catch_stop
+
+if TYPE_CHECKING:
+    from jaxgan.evaluate.report import Watch
 
 CAPACITY = 256  # Steps a dispatch at the most: room for the metrics, and for
 CAPACITY_BYTES = 2**24  # what travels to the device.
@@ -43,6 +45,8 @@ def train(
     quiet: bool = False,
     placement: parallel.Placement | None = None,
     profile: tuple[int, int] | None = None,
+    source: Source | None = None,
+    on_look: Callable[[Look], None] | None = None,
 ) -> bool:
     """Trains a run from where it stands (its newest checkpoint, or the beginning) to the end.
 
@@ -55,6 +59,8 @@ def train(
         quiet: show nothing but the closing line.
         placement: on which devices, and how; all of them by `jit` if None.
         profile: (first, last): write a profiler's trace of these steps to the run's directory.
+        source: the data, where they are not what the config names.
+        on_look: called at every look at samples, in the first process.
 
     Returns:
         Whether it is at its end; False where a signal stopped it before.
@@ -69,7 +75,7 @@ def train(
     console = open_console(quiet or not first)
     lock = directory.lock(run) if first else contextlib.nullcontext()
     with lock, catch_stop() as stop, parallel.lost_processes():
-        experiment, source = prepared(run, config, placement)
+        experiment, source = prepared(run, config, placement, source)
         if 0 < source.count < FEW:
             console.print(
                 f"note: only {source.count} pictures: the generator may learn them by heart; look at neighbours.png",
@@ -77,10 +83,22 @@ def train(
             )
         program = Alone(experiment, source, placement)
         restored = restore(run, experiment, placement, console)
-        state = restored.state if restored else experiment.initial_state(experiment.stages[0], placement)
+        begins = bool(experiment.config.start) and restored is None
+        if restored:
+            state = restored.state
+        elif begins:
+            state, said = start.begin(run, experiment, placement)
+            console.print(f"{run}: {said}", soft_wrap=True)
+        else:
+            state = experiment.initial_state(experiment.stages[0], placement)
+        watch = recording.watch(experiment, source, console) if first else None
         if first:
             directory.write_config(run, experiment.config)
-        with opened(run, experiment, source, int(state.step), restored and restored.record) as member:
+        record = restored and restored.record
+        with opened(run, experiment, source, int(state.step), record, watch=watch) as member:
+            member.on_look = on_look
+            if begins:  # From now on it needs only itself.
+                member.saver.save(state)
             if int(state.step) >= experiment.steps and not member.early:
                 console.print(f"{run} is at step {state.step}: finished. Raise --steps to go on.", soft_wrap=True)
             state = advance([member], program, state, console, stop, _raise, profile)
@@ -110,7 +128,7 @@ def prepared(
     config = directory.as_begun(run, config)
     directory.check_config(run, config)
     source = source or build.source(config, placement.part)
-    directory.check_data(run, source)
+    directory.check_data(run, source, build.shown(config))
     experiment = build.experiment(config, source.shape, source.classes, placement.axis)
     for stage in experiment.stages:
         game = stage.game
@@ -131,6 +149,7 @@ class Trainee:
         together: names of all members of the program, where it is not alone in it.
         early: whether so many looks in a row were no better than the best that there is no use in going on.
         failed: why it cannot go on.
+        on_look: told of every look.
     """
 
     run: Path
@@ -141,6 +160,7 @@ class Trainee:
     together: tuple[str, ...]
     early: bool = False
     failed: NonFiniteError | None = None
+    on_look: Callable[[Look], None] | None = None
 
     @property
     def over(self) -> bool:
@@ -167,16 +187,21 @@ class Trainee:
             stop: whether this is where the loop stops.
         """
         plan = self.experiment
-        if step % plan.sample_every == 0 or step == plan.steps:
+        if plan.is_looked_at(step):
             variables = shown()
             if self.recorder:
-                self.recorder.look(plan.stage_of(step).game, step, *variables)
+                look = self.recorder.look(plan.stage_of(step).game, step, *variables)
+                if self.on_look and look:
+                    self.on_look(look)
             if self.best:
                 improved = self.recorder is not None and self.recorder.improved
                 if parallel.largest(np.array([improved], np.float32))[0]:
                     self.best.save(state(), self.recorder and self.recorder.best_record())
             self.judge()
-        if step % plan.checkpoint_every == 0 or step == plan.steps or stop or self.early:
+        saves = step % plan.checkpoint_every == 0 or step == plan.steps or stop or self.early
+        if self.recorder and (saves or plan.is_looked_at(step)):
+            self.recorder.tick(step)
+        if saves:
             record = self.recorder and {**self.recorder.mark(), "together": list(self.together)}
             self.saver.save(state(), record)
 
@@ -196,12 +221,16 @@ def opened(
     step: int,
     record: dict[str, Any] | None,
     together: tuple[str, ...] = (),
+    watch: "Watch | None" = None,
 ) -> Iterator[Trainee]:
-    """Opens all that a run writes, at a step, with the record that its checkpoint holds; see `Trainee.together`."""
+    """Opens all that a run writes, at a step, with the record that its checkpoint holds.
+
+    See `Trainee.together` and `recording.watch`.
+    """
     with in_one_line(run, "written"), contextlib.ExitStack() as stack:
-        recorder = None
+        recorder, share = None, 1 / max(1, len(together))
         if parallel.is_first():
-            recorder = stack.enter_context(Recorder(run, experiment, source, step, record))
+            recorder = stack.enter_context(Recorder(run, experiment, source, step, record, watch, share))
         saver = stack.enter_context(checkpoint.open_for_saving(run, experiment))
         best = stack.enter_context(checkpoint.open_best(run, experiment)) if experiment.best else None
         member = Trainee(run, experiment, recorder, saver, best, together)
@@ -418,14 +447,21 @@ def _show(members: Sequence[Trainee], progress: TrainingProgress, step: int, col
     last = {name: float(np.median(values[going, -1])) for name, values in collected.items()}
     states = [recorder.diagnosis.state for index in going if (recorder := members[index].recorder)]
     words = (states or [""])[0] if len(members) == 1 else f"{states.count('healthy')} of {len(members)} healthy"
+    measured = [recorder for index in going if (recorder := members[index].recorder) and recorder.seconds is not None]
+    if measured:
+        frechet = float(np.median([recorder.history.last["evaluate/frechet"] for recorder in measured]))
+        words += f", frechet {frechet:.4g} (measured in {sum(recorder.seconds or 0 for recorder in measured):.1f} s)"
     progress.update(step, last, words)
-    if step % members[0].experiment.sample_every == 0 or step == members[0].experiment.steps:
+    if members[0].experiment.is_looked_at(step):
         progress.milestone(step, last, words)
 
 
 def _raise(member: Trainee) -> None:
     kept = checkpoint.steps(member.run)
-    where = f"The last good checkpoint is step {kept[-1]}." if kept else "No checkpoint was made yet."
+    again = shlex.join(["jaxgan", "train", str(member.run), "--from", str(member.run), "--out", f"{member.run}_2"])
+    where = "No checkpoint was made yet."
+    if kept:
+        where = f"The last good checkpoint is step {kept[-1]}; what you try begins there with: {again}"
     raise NonFiniteError(f"{member.run}: {member.failed} {where}") from None
 
 
@@ -493,7 +529,11 @@ def next_count(plan: Experiment, step: int, seconds_a_step: float, room: int, ed
     return min(
         max(1, int(DISPATCH_SECONDS / seconds_a_step)),
         room,
-        *(interval - step % interval for interval in (plan.sample_every, plan.checkpoint_every)),
+        *(
+            interval - step % interval
+            for interval in (plan.sample_every, plan.evaluate_every, plan.checkpoint_every)
+            if interval
+        ),
         *(edge - step for edge in (plan.steps, *edges) if edge > step),
     )
 
@@ -566,25 +606,3 @@ def restore(
     if changed:
         console.print(f"note: made with {'; '.join(changed)}: the last digits may differ", soft_wrap=True)
     return restored
-
-
-@contextlib.contextmanager
-def catch_stop() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM in a list instead of letting them interrupt; a second SIGINT interrupts.
-
-    Only the main thread gets signals; in another the list stays empty, and they interrupt as usual.
-    """
-    caught: list[int] = []
-
-    def note(number: int, _: Any) -> None:
-        if caught and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        caught.append(number)
-
-    ours = threading.current_thread() is threading.main_thread()  # Another thread cannot, and need not, see signals.
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM) if ours}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,8 +1,13 @@
 """Differentiable augmentation of what the discriminator sees, real and fake alike: for small data sets, and noise.
 
 An augmentation is a function of (keys [N], images, probability): each example is changed with that probability, by its
-own key. Images may be a pytree of resolutions [N, H, W, C]: all get the same change, in shares of their size. Gradients
-pass through, so that the generator learns from a discriminator that never sees an image unchanged.
+own key; the same keys change other images in the same way. Images may be a pytree of resolutions [N, H, W, C]: all get
+the same change, in shares of their size. Gradients pass through, so that the generator learns from a discriminator that
+never sees an image unchanged.
+
+`colour`, `translation` and `cutout` are DiffAugment's. `blit`, `geometry` and `tone` are the 12 operations of ADA's
+default pipeline, each with the probability; `filter`, `grain` and `cutout` are what its others add. What is drawn for
+these is given to functions of one picture, here and in `warp`, which can be called with anything else as well.
 
 References:
     Zhao et al., Differentiable Augmentation for Data-Efficient GAN Training, arXiv 2006.10738.
@@ -16,7 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgan.step import window
+from jaxgan.step import warp, window
 from jaxgan.step.keys import each, normal, stream
 
 Augment = Callable[[jax.Array, Any, jax.Array], Any]
@@ -71,8 +76,108 @@ def mirror(keys: jax.Array, image: Any, probability: jax.Array) -> Any:
     return _changed(keys, image, 0.4 * probability, lambda key, x: x[:, ::-1])
 
 
+def blit(keys: jax.Array, image: Any, probability: jax.Array) -> Any:
+    """Mirrors, turns by quarters, and shifts by whole pixels, up to an eighth of the size; reflected around."""
+
+    def change(key: jax.Array, x: jax.Array) -> jax.Array:
+        happens = _happens(key, probability, (3,))
+        drawn = jax.random.uniform(stream(key, "drawn"), (4,), jnp.float32)
+        flip, turns = drawn[0] < 0.5, jnp.floor(4 * drawn[1]).astype(jnp.int32)
+        shift = (drawn[2:] - 0.5) / 4
+        return warp.blitted(x, happens[0] & flip, jnp.where(happens[1], turns, 0), jnp.where(happens[2], shift, 0))
+
+    return jax.tree.map(lambda leaf: jax.vmap(change)(keys, leaf), image)
+
+
+def geometry(keys: jax.Array, image: Any, probability: jax.Array) -> Any:
+    """Scales, stretches, rotates and shifts, without aliasing; reflected around.
+
+    By 2^n, n of standard deviation 0.2; so much more one way than across it; by any angle; by parts of pixels, of
+    standard deviation an eighth of the size.
+    """
+
+    def change(key: jax.Array, x: jax.Array) -> jax.Array:
+        matrix, shift, happens = _drawn_geometry(key, probability)
+        return jnp.where(happens, warp.transformed(x, matrix, shift), x)
+
+    return jax.tree.map(lambda leaf: jax.vmap(change)(keys, leaf), image)
+
+
+def _drawn_geometry(key: jax.Array, probability: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """What `warp.transformed` takes, and whether it is anything but the identity."""
+    either = 1 - jnp.sqrt(1 - probability)  # So that a picture is rotated, before or after, with the probability.
+    happens = _happens(key, jnp.stack([probability, probability, probability, either, either]), (5,))
+    normal = jax.random.normal(stream(key, "drawn"), (4,), jnp.float32)
+    scale, stretch = jnp.where(happens[:2], jnp.exp2(0.2 * normal[:2]), 1)
+    shift = jnp.where(happens[2], normal[2:] / 8, 0)
+    angle = jnp.where(happens[3:], jax.random.uniform(stream(key, "angles"), (2,), jnp.float32, -jnp.pi, jnp.pi), 0)
+    sine, cosine = jnp.sin(angle), jnp.cos(angle)
+    before, after = jnp.stack([jnp.stack([cosine, -sine]), jnp.stack([sine, cosine])]).transpose(2, 0, 1)
+    stretched = jnp.stack([stretch, 1 / stretch])[:, None] * after
+    return jnp.matmul(before, stretched, precision="highest") / scale, shift, jnp.any(happens)
+
+
+def tone(keys: jax.Array, image: Any, probability: jax.Array) -> Any:
+    """Brightness, contrast, light and dark, hue, saturation, each by itself.
+
+    A number of standard deviation 0.2 is added; times 2^n, n of 0.5; exchanged every second time; rotated by any angle;
+    times 2^n, n of 1.
+    """
+
+    def change(key: jax.Array, x: jax.Array) -> jax.Array:
+        happens = _happens(key, probability, (5,))
+        drawn = jax.random.normal(stream(key, "drawn"), (3,), jnp.float32)
+        added, multiplied, factor = drawn[0] / 5, jnp.exp2(drawn[1] / 2), jnp.exp2(drawn[2])
+        uniform = jax.random.uniform(stream(key, "angles"), (2,), jnp.float32, -1, 1)
+        x = jnp.where(happens[0], x + added.astype(x.dtype), x)
+        x = jnp.where(happens[1], x * multiplied.astype(x.dtype), x)
+        x = jnp.where(happens[2] & (uniform[0] < 0), inverted(x), x)
+        x = jnp.where(happens[3], rotated(x, jnp.pi * uniform[1]), x)
+        return jnp.where(happens[4], saturated(x, factor), x)
+
+    return jax.tree.map(lambda leaf: jax.vmap(change)(keys, leaf), image)
+
+
+def rare_tone(keys: jax.Array, image: Any, probability: jax.Array) -> Any:
+    """As `tone`, half as often: R3GAN's."""
+    return tone(keys, image, probability / 2)
+
+
+def filter(keys: jax.Array, image: Any, probability: jax.Array) -> Any:
+    """Each of four bands of spatial frequencies times 2^n, n of standard deviation 1; power is kept on average."""
+    power = jnp.asarray([10, 1, 1, 1], jnp.float32) / 13  # What pictures have of each band.
+
+    def change(key: jax.Array, x: jax.Array) -> jax.Array:
+        happens = _happens(key, probability, (4,))
+        drawn = jnp.where(happens, jnp.exp2(jax.random.normal(stream(key, "drawn"), (4,), jnp.float32)), 1)
+        # Each band's gain, divided by what it does to the power of the whole.
+        gains = drawn / jnp.prod(jnp.sqrt(1 + power * (drawn**2 - 1)))
+        return jnp.where(jnp.any(happens), warp.amplified(x, gains), x)
+
+    return jax.tree.map(lambda leaf: jax.vmap(change)(keys, leaf), image)
+
+
+def grain(keys: jax.Array, image: Any, probability: jax.Array) -> Any:
+    """Noise whose standard deviation is drawn, itself of standard deviation 0.1."""
+    return _changed(keys, image, probability, _grain)
+
+
 POLICIES: dict[str, Augment] = {
-    policy.__name__: policy for policy in (colour, translation, cutout, flip, colours, mirror)
+    policy.__name__: policy
+    for policy in (
+        colour,
+        translation,
+        cutout,
+        flip,
+        colours,
+        mirror,
+        blit,
+        geometry,
+        tone,
+        rare_tone,
+        filter,
+        grain,
+    )
 }
 """By the names that configs use."""
 
@@ -162,7 +267,8 @@ def adapt(
 
     Args:
         probability: now.
-        sign: mean sign of the logits of real examples, -1 to 1 (the paper's r_t).
+        sign: mean sign of the logits of real examples, -1 to 1 (the paper's r_t); by losses whose logits have no zero,
+            of how much larger they are than fakes'.
         batch_size: real examples since the last call.
         target: of `sign`.
         images: real examples in which the probability may go from 0 to 1.
@@ -187,6 +293,10 @@ def _changed(keys: jax.Array, image: Any, probability: jax.Array, change: Callab
     return jax.tree.map(lambda leaf: jax.vmap(one)(keys, leaf), image)
 
 
+def _happens(key: jax.Array, probability: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    return jax.random.uniform(stream(key, "happens"), shape, probability.dtype) < probability
+
+
 def _named(keys: jax.Array, name: str) -> jax.Array:
     return jax.vmap(lambda key: stream(key, name))(keys)
 
@@ -203,6 +313,31 @@ def _saturation(key: jax.Array, x: jax.Array) -> jax.Array:
 def _contrast(key: jax.Array, x: jax.Array) -> jax.Array:
     mean = jnp.mean(x)
     return mean + (x - mean) * _uniform(key, x, 0.5, 1.5)
+
+
+def inverted(x: jax.Array) -> jax.Array:
+    """Light and dark exchanged, hue and saturation kept: the mean over channels [..., C] with the other sign."""
+    return x - 2 * jnp.mean(x, axis=-1, keepdims=True)
+
+
+def rotated(x: jax.Array, angle: jax.Array) -> jax.Array:
+    """Hue by an angle, in radians: colours [..., 3] rotated about the axis of greys; others stay as they are."""
+    if x.shape[-1] != 3:
+        return x
+    sine, cosine = jnp.sin(angle).astype(x.dtype), jnp.cos(angle).astype(x.dtype)
+    across = (jnp.roll(x, 1, axis=-1) - jnp.roll(x, -1, axis=-1)) / math.sqrt(3)
+    return x * cosine + across * sine + jnp.mean(x, axis=-1, keepdims=True) * (1 - cosine)
+
+
+def saturated(x: jax.Array, factor: jax.Array) -> jax.Array:
+    """What of colours [..., C] is not grey, times a factor; of one channel nothing."""
+    mean = jnp.mean(x, axis=-1, keepdims=True)
+    return x if x.shape[-1] == 1 else mean + (x - mean) * factor.astype(x.dtype)
+
+
+def _grain(key: jax.Array, x: jax.Array) -> jax.Array:
+    noise = jax.random.normal(key, (1 + x.size,), jnp.float32)
+    return x + (jnp.abs(noise[0]) / 10 * noise[1:].reshape(x.shape)).astype(x.dtype)
 
 
 def _uniform(key: jax.Array, x: jax.Array, low: float, high: float) -> jax.Array:

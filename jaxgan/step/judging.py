@@ -7,14 +7,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgan.step import augment
+from jaxgan.step import augment, schedules
 from jaxgan.step.game import Batch, Game, Network, TrainState, labels, used
 from jaxgan.step.keys import each, stream
 
 
+def rngs(key: jax.Array) -> dict[str, jax.Array]:
+    """What a network is given to draw by: see `Network`."""
+    return {"params": key, "default": key}
+
+
 def apply(network: Network, params: Any, stats: Any, *inputs: Any, key: jax.Array, **keywords: Any) -> tuple[Any, Any]:
     """Calls a network as in training; returns its output and its updated statistics."""
-    return network.apply({"params": params, **stats}, *inputs, rngs=key, mutable=list(stats), **keywords)
+    return network.apply({"params": params, **stats}, *inputs, rngs=rngs(key), mutable=list(stats), **keywords)
 
 
 def judge(
@@ -43,8 +48,12 @@ def viewed(game: Game, image: Any, stats: Any) -> Any:
 
 def plain(game: Game, image: Any, stats: Any) -> Any:
     """What the discriminator is shown of real images that are neither augmented nor noisy; `stats` as for `viewed`."""
-    image = viewed(game, image, stats)
-    return packed(game, augment.repeated(image, game.guidance) if game.guidance else image)
+    return packed(game, matching(game, viewed(game, image, stats)))
+
+
+def matching(game: Game, image: Any) -> Any:
+    """Real images as the generator makes its own: the same one for each of several pictures (`Game.guidance`)."""
+    return augment.repeated(image, game.guidance) if game.guidance else image
 
 
 def shown(game: Game, state: TrainState, image: Any, batch: Batch, key: jax.Array, like: Any = None) -> Any:
@@ -54,8 +63,11 @@ def shown(game: Game, state: TrainState, image: Any, batch: Batch, key: jax.Arra
     alike.
     """
     if game.augment:
+        probability = state.augment
+        if game.augment_rise_steps:
+            probability *= 1 - schedules.falling(state.step, game.augment_rise_steps, 0.0)
         image = image if like is None else (image, like)
-        image = augment.apply(game.augment, stream(key, "augment"), batch["index"], image, state.augment)
+        image = augment.apply(game.augment, stream(key, "augment"), batch["index"], image, probability)
         image = image if like is None else image[0]
     if game.guidance:
         image = augment.guided(stream(key, "guidance"), batch["index"], image, game.guidance)
@@ -74,6 +86,37 @@ def moved(game: Game, state: TrainState, batch: Batch, key: jax.Array, kind: str
     return shown(game, state, other, batch, stream(key, f"shown {kind}"), like=image)
 
 
+def shown_from(
+    game: Game, state: TrainState, image: Any, batch: Batch, key: jax.Array
+) -> tuple[Any, Callable[[Any], Any]]:
+    """As `shown`, and what takes a slope there to where R1 and R2 measure it (`Game.penalty_at`)."""
+    if game.penalty_at == "shown" or used(game.difference):  # By a difference there is no slope to take anywhere.
+        return shown(game, state, image, batch, key), lambda slope: slope
+    image, pullback = jax.vjp(lambda image: shown(game, state, image, batch, key), image)
+    return image, lambda slope: packed(game, pullback(slope)[0])
+
+
+def preview(game: Game, image: jax.Array, key: jax.Array, step: int) -> jax.Array:
+    """How the discriminator would see real images [N, H, W, C] at a step, each of them the first in its place.
+
+    The probability of augmentation is that at the beginning. Of a pyramid the largest pictures are returned, of those
+    with guidance the last, which have the least noise.
+    """
+    batch = {"image": image, "index": jnp.arange(len(image), dtype=jnp.int32)}
+    nothing: Any = None
+    state = TrainState(
+        step=jnp.asarray(step, jnp.int32),
+        generator=nothing,
+        discriminator=nothing,
+        ema=nothing,
+        augment=jnp.full((), game.augment_probability, jnp.float32),
+        path_length=jnp.zeros((), jnp.float32),
+    )
+    key = stream(jax.random.fold_in(key, step), "shown real")
+    seen = jax.tree.leaves(shown(game, state, viewed(game, image, {}), batch, key))
+    return max(reversed(seen), key=lambda leaf: leaf.size)
+
+
 def packed(game: Game, image: Any) -> Any:
     """Arrays [N, ..., C] -> [N / pack, ..., pack * C], neighbours in the batch side by side."""
     if game.pack == 1:
@@ -84,6 +127,15 @@ def packed(game: Game, image: Any) -> Any:
         return jnp.concatenate([packs[:, index] for index in range(game.pack)], axis=-1)
 
     return jax.tree.map(pack, image)
+
+
+def of_fakes(game: Game, batch: Batch, key: jax.Array) -> Batch:
+    """The batch with its fakes' labels: those of the real examples, or any (`Game.fake_classes`), by their places."""
+    if not game.fake_classes or "label" not in batch:
+        return batch
+    keys = each(stream(key, "label"), batch["index"])
+    draw = functools.partial(jax.random.randint, shape=(), minval=0, maxval=game.fake_classes, dtype=jnp.int32)
+    return {**batch, "label": jax.vmap(draw)(keys)}
 
 
 def _draw(game: Game, batch: Batch, key: jax.Array, sample: Callable[[jax.Array], jax.Array]) -> jax.Array:

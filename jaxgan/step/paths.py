@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.step import judging
-from jaxgan.step.game import Batch, Game, Network, TrainState, labels, own
+from jaxgan.step.game import Batch, Game, Network, TrainState, drawn, labels, own
 from jaxgan.step.keys import normal, stream
 
 _DECAY = 0.99  # Of the running mean of lengths.
@@ -44,7 +44,7 @@ def lengths(
 
 def gradients(
     game: Game, state: TrainState, key: jax.Array, batch: Batch, stats: Any, noise: jax.Array
-) -> tuple[tuple[Any, jax.Array], Any]:
+) -> tuple[tuple[Any, tuple[jax.Array, jax.Array]], Any]:
     """Gradients of the penalty, `weight * E (|J^T y| - a)^2`, for the generator's parameters.
 
     y is normal noise, of length 1 on average, and a the running mean of the lengths, from before. Every second example
@@ -59,20 +59,20 @@ def gradients(
         noise: key of the networks' own noise.
 
     Returns:
-        ((gradients, times `path_every`; mean length), `stats`).
+        ((gradients, times `path_every`; (mean length, penalty)), `stats`).
     """
     index = batch["index"][::2]
     if len(batch["index"]) % 2:
         raise ValueError(f"path_length: needs an even number of examples on every device, not {len(batch['index'])}")
-    latent = normal(stream(key, "path latent"), index, (game.latent_size,))
-    label = tuple(label[::2] for label in labels(batch))
+    latent = drawn(game, stream(key, "path latent"), index)
+    label = tuple(label[::2] for label in labels(judging.of_fakes(game, batch, key)))
     shape = batch["image"].shape[1:]
     y = normal(stream(key, "path direction"), index, shape) / jnp.sqrt(float(shape[0] * shape[1]))
 
-    def penalty(params: Any) -> tuple[jax.Array, jax.Array]:
+    def penalty(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         found = lengths(game.generator, params, stats, latent, label, y, stream(noise, "path"))
-        weight = game.path_every * game.path_length
-        return weight * jnp.mean((found - state.path_length) ** 2), jnp.mean(found)
+        apart = jnp.mean((found - state.path_length) ** 2)
+        return game.path_every * game.path_length * apart, (jnp.mean(found), game.path_length * apart)
 
     return jax.grad(penalty, has_aux=True)(own(game, state.generator.params)), stats
 

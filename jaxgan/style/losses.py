@@ -53,7 +53,7 @@ def gram(features: jax.Array, weights: jax.Array | None = None) -> jax.Array:
 
 
 def total_variation(image: jax.Array, power: int = 2) -> jax.Array:
-    """Roughness of a picture: the mean of |difference of neighbours|^power, down plus across.
+    """Roughness of a picture: the mean of `|difference of neighbours|^power`, down plus across.
 
     Args:
         image: [H, W, C].
@@ -61,6 +61,17 @@ def total_variation(image: jax.Array, power: int = 2) -> jax.Array:
     """
     down, across = jnp.abs(image[1:] - image[:-1]), jnp.abs(image[:, 1:] - image[:, :-1])
     return jnp.mean(down**power) + jnp.mean(across**power)
+
+
+def temporal(image: jax.Array, frame: jax.Array, trust: jax.Array) -> jax.Array:
+    """Mean squared distance from the frame before where it is to be trusted (arXiv 1604.08610, equation 7).
+
+    Args:
+        image: [H, W, C].
+        frame: [H, W, C], the frame before, moved along the optical flow.
+        trust: [H, W], each position's weight.
+    """
+    return jnp.mean(trust[..., None] * jnp.square(image - frame))
 
 
 @jax.custom_vjp
@@ -162,7 +173,7 @@ def _covariance(moments: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Ar
 
 WASSERSTEIN = StyleLoss(moments=_gaussian_moments, target=_gaussian_target, distance=_gaussian_distance)
 """Squared Wasserstein-2 distance of the Gaussians with the features' means and covariances:
-|m - n|^2 + tr(A + B - 2 (B^1/2 A B^1/2)^1/2). Matches features' colours and contrasts more closely than Gram
+`|m - n|^2 + tr(A + B - 2 (B^1/2 A B^1/2)^1/2)`. Matches features' colours and contrasts more closely than Gram
 matrices, whose largest entries dominate; costs some forty matrix products a layer and iteration more."""
 
 
@@ -185,3 +196,5 @@ def _statistics_distance(moments: tuple[jax.Array, jax.Array], target: tuple[jax
 STATISTICS = StyleLoss(moments=_statistics_moments, target=_statistics_target, distance=_statistics_distance)
 """Squared differences of each feature's mean and standard deviation (Huang and Belongie, arXiv 1703.06868): the
 cheapest, blind to which features occur together."""
+
+BY_NAME = {"gram": GRAM, "wasserstein": WASSERSTEIN, "statistics": STATISTICS}

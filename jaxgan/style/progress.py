@@ -11,11 +11,12 @@ from jaxgan.support.progress import Bar
 class StyleProgress(Bar):
     """Shows iterations, the losses and the time left. Use as a context manager."""
 
-    def __init__(self, console: Console, stages: tuple[tuple[float, int], ...]) -> None:
+    def __init__(self, console: Console, stages: tuple[tuple[float, int], ...], done: int = 0) -> None:
         self._stages = stages
         self._ends = list(itertools.accumulate(count for _, count in stages))
-        super().__init__(console, self._ends[-1], text="compiling (about half a minute a size)", left=False)
-        self._last = (0, time.perf_counter())
+        super().__init__(console, self._ends[-1], done, "compiling (about half a minute a size)", left=False)
+        self._said = False
+        self._first, self._last = done, (done, time.perf_counter())
 
     def update(self, step: int, losses: dict[str, float], shape: tuple[int, ...]) -> None:
         """Moves on to `step`, whose losses and size of picture are shown."""
@@ -28,9 +29,13 @@ class StyleProgress(Bar):
             f"tv {losses['tv']:.4f}"
         )
         # The first iterations after a change of size take the time to compile, which says nothing of the rest.
-        fresh = any(done == end for end in (0, *self._ends))
+        fresh = any(done == end for end in (self._first, *self._ends))
         shown = "" if fresh else f"  {left:.0f} s left"
         self.move(step, text + shown)
+        if not fresh and not self._said:
+            # How long it will be is known as soon as anything runs.
+            self._said = True
+            self.line(f"about {max(1, round(left / 60))} min to go")
         if step in self._ends or (not fresh and step % 50 == 0):
             self.line(f"iteration {step}/{self._total}  {text}{shown}")
 

@@ -19,16 +19,14 @@ import numpy as np
 import optax
 from jax import lax
 
-from jaxgan.style import losses, vgg
+from jaxgan.style import losses, recipe, vgg
 from jaxgan.support.errors import UserError
 
-Layers = tuple[tuple[str, float], ...]
-"""Names of layers, each with its weight among the others."""
+Layers = recipe.Layers
 History = dict[str, jax.Array]
 
 LEAST = 32
 """The least width and height of a stage: five blocks of the network halve it four times."""
-STYLE_LAYERS: Layers = tuple((f"relu{block}_1", 1.0) for block in range(1, 6))
 _WORTH_COMPILING = 5e6
 """Pixels, times iterations, from which on the fast form of convolutions saves more time than it takes to compile."""
 
@@ -58,25 +56,32 @@ class Options:
         init: what to start from: the content, uniform noise, or noise with the colours of the style.
         optimizer: any Optax transformation, line searches included; give the same object each time, so that compiled
             programs are found again. None: `optimizer("adam", ...)`.
-        stages: (size as a fraction of the content's, iterations), from small to large.
+        padding: what the network sees beyond the picture's edges, whatever its module says; see `vgg.VGG`.
+        temporal_weight: of the distance from a frame before; see `stylize`.
+        grey: keep the picture grey: all three channels get the mean of their gradients.
+        stages: (size as a fraction of the content's, iterations), from small to large. None: as `recipe.stages` has
+            them for the content's size.
         band_rows: evaluate the network in bands of so many rows (a multiple of 32), one after another, in the memory
             of one; the result is the same. 0: all at once.
         rows: splits the rows of the picture over devices; see `jaxgan.style.parallel`.
     """
 
-    content_weight: Any = 1.0
-    style_weight: Any = 20.0
-    tv_weight: Any = 10.0
+    content_weight: Any = recipe.CONTENT_WEIGHT
+    style_weight: Any = recipe.STYLE_WEIGHT
+    tv_weight: Any = recipe.TV_WEIGHT
+    temporal_weight: Any = recipe.TEMPORAL_WEIGHT
     blend: Any = None
-    average: Any = 0.9
-    content_layers: Layers = dataclasses.field(default=(("relu4_2", 1.0),), metadata=_STATIC)
-    style_layers: Layers = dataclasses.field(default=STYLE_LAYERS, metadata=_STATIC)
-    style_loss: losses.StyleLoss = dataclasses.field(default=losses.GRAM, metadata=_STATIC)
+    average: Any = recipe.AVERAGE
+    content_layers: Layers = dataclasses.field(default=recipe.CONTENT_LAYERS, metadata=_STATIC)
+    style_layers: Layers = dataclasses.field(default=recipe.STYLE_LAYERS, metadata=_STATIC)
+    style_loss: losses.StyleLoss = dataclasses.field(default=losses.BY_NAME[recipe.STYLE_LOSS], metadata=_STATIC)
+    padding: recipe.Padding = dataclasses.field(default=recipe.PADDING, metadata=_STATIC)
+    grey: bool = dataclasses.field(default=False, metadata=_STATIC)
     relative: bool = dataclasses.field(default=True, metadata=_STATIC)
     tv_power: int = dataclasses.field(default=2, metadata=_STATIC)
     init: Literal["content", "noise", "statistics"] = dataclasses.field(default="content", metadata=_STATIC)
     optimizer: optax.GradientTransformation | None = dataclasses.field(default=None, metadata=_STATIC)
-    stages: tuple[tuple[float, int], ...] = dataclasses.field(default=((0.5, 200), (1.0, 200)), metadata=_STATIC)
+    stages: tuple[tuple[float, int], ...] | None = dataclasses.field(default=None, metadata=_STATIC)
     band_rows: int = dataclasses.field(default=0, metadata=_STATIC)
     rows: jax.sharding.NamedSharding | None = dataclasses.field(default=None, metadata=_STATIC)
 
@@ -92,6 +97,7 @@ class Targets:
         style: for each layer a tuple of targets, one a region.
         style_scale: for each layer a tuple of what the style losses are divided by.
         masks: for each layer the regions' weights [R, h, w]; None: one region, the picture.
+        temporal: the frame before, and how far it is to be trusted; see `Temporal`.
     """
 
     content: dict[str, jax.Array]
@@ -99,6 +105,19 @@ class Targets:
     style: dict[str, tuple[Any, ...]]
     style_scale: dict[str, tuple[jax.Array, ...]]
     masks: dict[str, jax.Array] | None
+    temporal: "Temporal | None" = None
+
+
+class Temporal(NamedTuple):
+    """What a frame of a film is held to.
+
+    Attributes:
+        frame: [H, W, 3] in 0..1, the result of the frame before, moved along the optical flow to this one.
+        trust: [H, W] in 0..1, 0 where the flow disagrees with itself or the frame before shows nothing of this one.
+    """
+
+    frame: jax.Array
+    trust: jax.Array
 
 
 @jax.tree_util.register_dataclass
@@ -129,6 +148,8 @@ def stylize(
     start: jax.Array | None = None,
     chunk: int = 0,
     on_chunk: Callable[[State, History], None] | None = None,
+    temporal: Temporal | None = None,
+    resume: tuple[int, State] | None = None,
 ) -> tuple[jax.Array, History]:
     """Gives a content the look of styles.
 
@@ -144,28 +165,38 @@ def stylize(
         start: [H, W, 3], what to start from, instead of `options.init`.
         chunk: iterations from one call of `on_chunk` to the next; 0: a stage.
         on_chunk: called now and then with the state (to be read before it returns: its memory is used again) and the
-            losses of the iterations since the last call.
+            losses of the iterations since the last call. What it raises ends the transfer.
+        temporal: the frame before, of a film; adds a loss "temporal".
+        resume: iterations already done, one or more, and the state after them as `on_chunk` had it: goes on from
+            there, with the same numbers as without an interruption.
 
     Returns:
-        The picture [H, W, 3] in 0..1, and the losses "total", "content", "style", "tv" [iterations] of the iterates;
-        total is the weighted sum of the other three.
+        The picture [H, W, 3] in 0..1, and the losses "total", "content", "style", "tv" [iterations] of the iterates,
+        those before `resume` left out; total is the weighted sum of the others.
 
     Raises:
         UserError: pictures, masks or layers do not fit.
     """
-    _check(network, content, styles, options, masks, start)
-    state, histories = None, []
+    if options.stages is None:
+        options = dataclasses.replace(options, stages=recipe.stages(content.shape))
+    assert options.stages is not None
+    _check(network, content, styles, options, masks, start, temporal)
+    before, state = (0, None) if resume is None else resume
+    histories, first = [], 0
     quick, fast = network.using(form="quick"), network.using(form="fast")
     for fraction, iterations in options.stages:
+        past, first = max(before - first, 0), first + iterations
+        if before and past >= iterations and first != sum(count for _, count in options.stages):
+            continue
         size = stage_size(content.shape, fraction)
-        targets = prepare(quick, content, tuple(styles), options, masks, fraction)
+        targets = prepare(quick, content, tuple(styles), options, masks, fraction, temporal)
         if state is None:
             state = begin(content, tuple(styles), options, key, start, size)
-        else:
+        elif not past:
             state = enlarge(options, state, size)
         here = fast if size[0] * size[1] * iterations > _WORTH_COMPILING else quick
         limit = min(chunk or iterations, iterations)
-        for done in range(0, iterations, max(limit, 1)):
+        for done in range(past, iterations, max(limit, 1)):
             count = min(limit, iterations - done)
             state, history = iterate(here, targets, options, state, jnp.int32(count), limit)
             histories.append({name: values[:count] for name, values in history.items()})
@@ -208,7 +239,7 @@ def optimizer(
 def _optimizer(options: Options) -> optax.GradientTransformationExtraArgs:
     chosen = options.optimizer
     if chosen is None:
-        chosen = optimizer("adam", sum(iterations for _, iterations in options.stages))
+        chosen = optimizer("adam", sum(n for _, n in options.stages) if options.stages else recipe.STEPS)
     return optax.with_extra_args_support(chosen)
 
 
@@ -225,9 +256,11 @@ def prepare(
     options: Options,
     masks: jax.Array | None,
     fraction: float,
+    temporal: Temporal | None = None,
 ) -> Targets:
     """What a stage aims at: the features of the content and the moments of the styles, at its size."""
-    content = resize(content, stage_size(content.shape, fraction))
+    size = stage_size(content.shape, fraction)
+    content = resize(content, size)
     goals = _content_features(network, options, content)
     layers = [name for name, _ in options.style_layers]
     # A style too small for the network would have no features at all.
@@ -256,6 +289,9 @@ def prepare(
             for name in layers
         },
         masks=None if masks is None else {name: _layer_masks(masks, content.shape, name) for name in layers},
+        temporal=None
+        if temporal is None
+        else Temporal(resize(temporal.frame, size), resize(temporal.trust[..., None], size)[..., 0]),
     )
 
 
@@ -279,6 +315,8 @@ def begin(
         values, vectors = jnp.linalg.eigh(losses.gram(pixels - mean))
         noise = jax.random.normal(key, (*size, 3)) * jnp.sqrt(jnp.maximum(values, 0))
         image = jnp.clip(mean + noise @ vectors.T, 0, 1)
+    if options.grey:
+        image = _greyed(image)
     return _fresh(image, _optimizer(options).init(image))
 
 
@@ -328,6 +366,8 @@ def iterate(
         state, history = carry
         image = state.image
         (_, parts), gradient = jax.value_and_grad(objective, argnums=3, has_aux=True)(network, targets, options, image)
+        if options.grey:
+            gradient = _greyed(gradient)
         # Optax's bias correction raises a float to an integer count, which strict dtype promotion refuses.
         with jax.numpy_dtype_promotion("standard"):
             updates, memory = optimizer.update(
@@ -343,14 +383,15 @@ def iterate(
         )
         return state, {name: history[name].at[index].set(value) for name, value in parts.items()}
 
-    history = {name: jnp.zeros(limit) for name in ("total", "content", "style", "tv")}
+    names = ["total", "content", "style", "tv", *(["temporal"] if targets.temporal is not None else [])]
+    history = {name: jnp.zeros(limit) for name in names}
     return lax.fori_loop(0, count, body, (state, history))
 
 
 def objective(
     network: vgg.Network, targets: Targets, options: Options, image: jax.Array
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The loss of a picture [H, W, 3]: the weighted sum, and the parts "total", "content", "style", "tv"."""
+    """The loss of a picture [H, W, 3]: the weighted sum, and its parts by their names in the history."""
     if options.rows is not None:
         image = lax.with_sharding_constraint(image, options.rows)
     style_layers, content_layers = dict(options.style_layers), dict(options.content_layers)
@@ -397,6 +438,9 @@ def objective(
             style = style + shares[region] * loss * (layer_weight / sum(style_layers.values()))
     parts = {"content": content, "style": style, "tv": losses.total_variation(image, options.tv_power)}
     wanted = {"content": options.content_weight, "style": options.style_weight, "tv": options.tv_weight}
+    if targets.temporal is not None:
+        parts["temporal"] = losses.temporal(image, targets.temporal.frame, targets.temporal.trust)
+        wanted["temporal"] = options.temporal_weight
     total = jnp.float32(0)
     for name, value in parts.items():
         total = total + jnp.asarray(wanted[name], jnp.float32) * value
@@ -413,6 +457,10 @@ def resize(image: jax.Array, size: tuple[int, int]) -> jax.Array:
     if image.shape[:2] == size:
         return image
     return jnp.clip(jax.image.resize(image, (*size, image.shape[2]), "lanczos3"), 0, 1)
+
+
+def _greyed(image: jax.Array) -> jax.Array:
+    return jnp.broadcast_to(jnp.mean(image, axis=-1, keepdims=True), image.shape)
 
 
 def _fresh(image: jax.Array, optimizer: Any) -> State:
@@ -445,6 +493,7 @@ def _sum_over_bands(
     are those of the whole picture. Each band's features are computed again for the gradient, which keeps the memory to
     that of one.
     """
+    network = network.using(padding=options.padding)
     height = image.shape[0]
     halo = -(-vgg.reach(network.module, layers) // _UNIT) * _UNIT
     window = options.band_rows + 2 * halo + height % _UNIT
@@ -531,6 +580,7 @@ def _check(
     options: Options,
     masks: jax.Array | None,
     start: jax.Array | None,
+    temporal: Temporal | None,
 ) -> None:
     pictures = {"content": content} | {f"style {index}": style for index, style in enumerate(styles)}
     for name, image in (pictures if start is None else pictures | {"start": start}).items():
@@ -549,6 +599,11 @@ def _check(
     if masks is not None and masks.shape != (len(styles), *content.shape[:2]):
         wanted = [len(styles), *content.shape[:2]]
         raise UserError(f"masks: must be one a style, of the content's size: {wanted}, not {list(masks.shape)}")
+    if temporal is not None and (temporal.frame.shape, temporal.trust.shape) != (content.shape, content.shape[:2]):
+        raise UserError(
+            f"temporal: the frame before and its trust must be of the content's size, {list(content.shape[:2])}, not "
+            f"{list(temporal.frame.shape)} and {list(temporal.trust.shape)}"
+        )
     if options.blend is not None and len(options.blend) != len(styles):
         raise UserError(f"blend: {len(options.blend)} weights for {len(styles)} styles")
     if options.band_rows % _UNIT:

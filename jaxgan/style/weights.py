@@ -4,6 +4,7 @@ A file's format is recognised by its first bytes, its network by its layers, and
 comes from; a file that fits nothing is refused.
 """
 
+import hashlib
 import io
 import json
 import re
@@ -22,8 +23,22 @@ from jaxgan.support.torch_file import Arrays
 
 OWN_SHA256 = "d680137d015eb4e2e90ab2560fb654d146581fc577cc0c7b9f0ee6f99868e99f"
 
+_PUBLISHED: dict[str, vgg.Preprocessing] = {
+    "397923af": "torchvision",  # VGG16
+    "dcbb9e9d": "torchvision",  # VGG19
+    "00b39a1b": "caffe",  # VGG16, as neural-style-pt fetches it
+    "d01eb7cb": "caffe",  # VGG19
+}
+"""Beginnings of sha256 hashes, which are in the files' names."""
+_MEND = (
+    "download it again, or, where another program has saved it anew, say how its training showed pictures: "
+    "--preprocessing torchvision (vgg16-397923af, vgg19-dcbb9e9d) or caffe (vgg16-00b39a1b, vgg19-d01eb7cb)"
+)
 
-def load(source: str | Path | None = None, console: Console | None = None) -> vgg.Network:
+
+def load(
+    source: str | Path | None = None, console: Console | None = None, preprocessing: vgg.Preprocessing | None = None
+) -> vgg.Network:
     """Reads the weights of a trunk.
 
     Args:
@@ -31,6 +46,9 @@ def load(source: str | Path | None = None, console: Console | None = None) -> vg
             `vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5` and its fellow for VGG19 (which are Caffe's weights),
             safetensors or npz with `convB_C.kernel` (HWIO) and `convB_C.bias`. None: the VGG16 of the package.
         console: where the progress of a download is shown.
+        preprocessing: how the training showed its pictures, for files that do not tell. Torch files are told by their
+            hash: torchvision's, and Johnson's conversions of Caffe's, `vgg16-00b39a1b.pth` and `vgg19-d01eb7cb.pth`.
+            Given, it is believed, and a hash in the file's name is not looked at.
 
     Raises:
         UserError: the file cannot be had or read, is not what it is named as, or holds no trunk of VGG16 or VGG19.
@@ -39,28 +57,36 @@ def load(source: str | Path | None = None, console: Console | None = None) -> vg
         data = (resources.files("jaxgan.support") / "assets" / "vgg" / "vgg16.safetensors").read_bytes()
         download.check_hash("vgg16.safetensors of the package", data, "sha256", OWN_SHA256)
         return _network("the package's weights", *_read_safetensors(data))
-    return read(*download.read(source, console))
+    name, data = download.read(source, console, check=preprocessing is None, mend=_MEND)
+    return read(name, data, preprocessing)
 
 
-def read(name: str, data: bytes) -> vgg.Network:
-    """The trunk in a file's bytes; `name` is for messages."""
+def read(name: str, data: bytes, preprocessing: vgg.Preprocessing | None = None) -> vgg.Network:
+    """The trunk in a file's bytes; `name` is for messages, for `preprocessing` see `load`."""
     try:
         if torch_file.is_torch(data):
             # The classifier, nine tenths of the file, is left out.
-            arrays, preprocessing = _from_torch(torch_file.read(data, lambda name: name.startswith("features.")))
+            arrays = _from_torch(torch_file.read(data, lambda name: name.startswith("features.")))
+            found = preprocessing or _published(data)
+            if found is None:
+                # Trained otherwise, the same layers have other features of the same picture, and nothing would tell.
+                raise UserError(
+                    f"{name}: neither torchvision's own file nor a known one of Caffe's weights (sha256): say how its "
+                    "training showed pictures: --preprocessing torchvision or --preprocessing caffe"
+                )
         elif data.startswith(b"PK"):
-            arrays, preprocessing = _read_npz(data)
+            arrays, found = _read_npz(data)
         elif data.startswith(b"\x89HDF"):
-            arrays, preprocessing = _read_keras(data)
+            arrays, found = _read_keras(data)
         elif data[8:9] == b"{":
-            arrays, preprocessing = _read_safetensors(data)
+            arrays, found = _read_safetensors(data)
         else:
             raise UserError(f"{name}: not a file of weights; readable are .pth, .h5, .safetensors and .npz")
     except UserError:
         raise
     except Exception as error:  # The formats' readers raise nearly everything on damaged files.
         raise UserError(f"{name}: cannot be read as weights ({_first_line(error)}); is it whole?") from error
-    return _network(name, arrays, preprocessing)
+    return _network(name, arrays, preprocessing or found)
 
 
 def save(path: Path, network: vgg.Network) -> None:
@@ -87,7 +113,7 @@ def _network(name: str, arrays: Arrays, preprocessing: str) -> vgg.Network:
         shown = ", ".join(sorted(layers)[:4]) or "none"
         raise UserError(
             f"{name}: not the trunk of VGG16 or VGG19: expected 13 or 16 convolutions conv1_1 to conv5_3 or conv5_4, "
-            f"found {len(layers)} layers ({shown}, ...)"
+            f"found {len(layers)} layers ({shown}, ...); networks that were trained for one style are not read"
         )
     if preprocessing not in ("torchvision", "caffe"):
         raise UserError(f"{name}: preprocessing must be torchvision or caffe, not {preprocessing!r}")
@@ -142,7 +168,13 @@ def _read_keras(data: bytes) -> tuple[Arrays, str]:
     return arrays, "caffe"
 
 
-def _from_torch(state: Arrays) -> tuple[Arrays, str]:
+def _published(data: bytes) -> vgg.Preprocessing | None:
+    """How the weights of a published torch file want their pictures; None: of any other."""
+    found = hashlib.sha256(data).hexdigest()
+    return next((kind for start, kind in _PUBLISHED.items() if found.startswith(start)), None)
+
+
+def _from_torch(state: Arrays) -> Arrays:
     """From torchvision's names, features.N.weight (OIHW) and features.N.bias, to ours."""
     trunk = {key: value for key, value in state.items() if re.fullmatch(r"features\.\d+\.(weight|bias)", key)}
     arrays: Arrays = {}
@@ -155,7 +187,7 @@ def _from_torch(state: Arrays) -> tuple[Arrays, str]:
             array = trunk.get(f"features.{number}.{theirs}")
             if array is not None:
                 arrays[f"conv{block}_{index}.{ours}"] = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
-    return arrays, "torchvision"
+    return arrays
 
 
 def _first_line(error: Exception) -> str:

@@ -19,16 +19,21 @@ _MD5 = {  # Keras publishes these beside its files.
     "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5": "6d6bbae143d832006294945121d1f1fc",
     "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5": "253f8cb515780f3b799900260a226db6",
 }
+_MEND = "delete it and download it again"
 _ATTEMPTS = 4
 _CHUNK = 1 << 18
 
 
-def read(source: str | Path, console: Console | None = None) -> tuple[str, bytes]:
+def read(
+    source: str | Path, console: Console | None = None, check: bool = True, mend: str = _MEND
+) -> tuple[str, bytes]:
     """Reads a file, or what a URL leads to, which is fetched once.
 
     Args:
         source: a path, or http or https.
         console: where the progress of a download is shown.
+        check: whether the hash in its name is looked at.
+        mend: what to do, for the message, where the hash is another.
 
     Returns:
         The file's name and its bytes.
@@ -43,10 +48,12 @@ def read(source: str | Path, console: Console | None = None) -> tuple[str, bytes
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if not check:
+        return path.name, data
     if path.name in _MD5:
-        check_hash(str(path), data, "md5", _MD5[path.name])
+        check_hash(str(path), data, "md5", _MD5[path.name], mend)
     elif match := re.search(r"-([0-9a-f]{8,64})\.\w+$", path.name):
-        check_hash(str(path), data, "sha256", match[1])
+        check_hash(str(path), data, "sha256", match[1], mend)
     return path.name, data
 
 
@@ -120,7 +127,7 @@ def _fetch(url: str, partial: Path, console: Console | None) -> bool:
     return total is None or partial.stat().st_size == total
 
 
-def check_hash(name: str, data: bytes, kind: str, expected: str, mend: str = "delete it and download it again") -> None:
+def check_hash(name: str, data: bytes, kind: str, expected: str, mend: str = _MEND) -> None:
     """Refuses the bytes of a file whose hash of a kind does not begin as expected; `mend` says what to do."""
     found = hashlib.new(kind, data, usedforsecurity=False).hexdigest()[: len(expected)]
     if found != expected:

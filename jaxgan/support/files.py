@@ -15,19 +15,32 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    data = content.encode() if isinstance(content, str) else content
+    with replacing(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside another, of the same ending, which takes its place once it is written whole.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     with in_one_line(path, "written"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise UserError(f"{path}: is a folder; a file is to be written there")
-        partial = path.with_name(f".{uuid.uuid4().hex}.partial")  # Never longer than a name may be, nor another's.
-        try:
-            partial.write_bytes(data)
-            os.replace(partial, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                partial.unlink()
-            raise
+    if is_dir(path):
+        raise UserError(f"{path}: is a folder; a file is to be written there")
+    # Never longer than a name may be, nor another's.
+    partial = path.with_name(f".{uuid.uuid4().hex}.partial{path.suffix}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        if isinstance(error, OSError):
+            raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise
 
 
 def read_text(path: Path) -> str:

@@ -7,10 +7,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from jaxgan.support import files
 from jaxgan.support.errors import UserError
 
 ANIMATIONS = (".gif", ".webp", ".mp4")
 PICTURES = (".png", ".jpg", ".jpeg")
+SCREEN = (1920, 1080)
+"""Width and height, pixels, that a sheet fits."""
+GAP = 2
 
 
 def check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
@@ -24,7 +28,7 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
     return np.clip(np.round((np.asarray(images, np.float32) + 1) * 127.5), 0, 255).astype(np.uint8)
 
 
-def grid(images: np.ndarray, columns: int, gap: int = 2, least_width: int = 512) -> np.ndarray:
+def grid(images: np.ndarray, columns: int, gap: int = GAP, least_width: int = 512) -> np.ndarray:
     """Lays pictures out in rows on black, enlarged by a whole factor if they are tiny.
 
     Args:
@@ -47,17 +51,57 @@ def grid(images: np.ndarray, columns: int, gap: int = 2, least_width: int = 512)
     return sheet.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
+def sheet(images: np.ndarray, columns: int | None = None) -> np.ndarray:
+    """Lays pictures out so that the sheet fits a screen of 1920 x 1080 pixels.
+
+    As a square, or in columns that are given, enlarged by a whole factor if they are tiny. Where that would not fit, in
+    rows that fill the screen, unless columns are given, and made smaller if they must be.
+
+    Args:
+        images: uint8 [N, H, W, C].
+        columns: pictures in a row; as many as rows if None.
+
+    Returns:
+        uint8 [height, width, C].
+    """
+    count, height, width, _ = images.shape
+    wide, high = SCREEN
+    square = columns or max(1, round(count**0.5))
+    rows = -(-count // square)
+    if square * (width + GAP) + GAP <= wide and rows * (height + GAP) + GAP <= high:
+        return grid(images, square, least_width=min(512, 512 * high // (rows * (height + GAP) + GAP)))
+    # Of all numbers of columns, that with which pictures are largest.
+    shares = {
+        number: min((wide - GAP) / number - GAP, ((high - GAP) / -(-count // number) - GAP) * width / height)
+        for number in ([columns] if columns else range(1, count + 1))
+    }
+    best = max(shares, key=lambda number: shares[number])
+    share = min(1.0, shares[best] / width)
+    size = max(1, int(width * share)), max(1, int(height * share))
+    gap = GAP if shares[best] >= 4 * GAP else 0
+    return grid(np.stack([resized(image, size) for image in images]), best, gap, least_width=1)
+
+
+def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture uint8 [H, W, C] at another width and height, as uint8 [height, width, C]."""
+    if (image.shape[1], image.shape[0]) == size:
+        return image
+    made = np.asarray(_pillow(image).resize(size, Image.Resampling.LANCZOS))
+    return made if made.ndim == 3 else made[..., None]
+
+
+def _pillow(image: np.ndarray) -> Image.Image:
+    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+
+
 def save(path: Path, image: np.ndarray) -> None:
     """Writes a picture, uint8 [H, W, C] with C = 1, 3 or 4; the ending decides the format.
 
     Raises:
         UserError: the file cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
+    with files.replacing(path) as partial:
+        _pillow(image).save(partial)
 
 
 def load(path: Path) -> np.ndarray:
@@ -73,24 +117,22 @@ def save_animation(path: Path, frames: Sequence[np.ndarray], frames_per_second: 
     Raises:
         UserError: the file cannot be written, or MP4 is asked for without the extra that has an encoder.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with files.replacing(path) as partial:
         if path.suffix == ".mp4":
-            _save_mp4(path, frames, frames_per_second)
+            _save_mp4(path, partial, frames, frames_per_second)
             return
-        pictures = [Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame) for frame in frames]
-        pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=1000 // frames_per_second, loop=0)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be written: {error}") from error
+        pictures = [_pillow(frame) for frame in frames]
+        duration = 1000 // frames_per_second
+        pictures[0].save(partial, save_all=True, append_images=pictures[1:], duration=duration, loop=0)
 
 
-def _save_mp4(path: Path, frames: Sequence[np.ndarray], frames_per_second: int) -> None:
+def _save_mp4(path: Path, partial: Path, frames: Sequence[np.ndarray], frames_per_second: int) -> None:
     try:
         import imageio_ffmpeg
     except ImportError:
         raise UserError(f"{path}: MP4 needs an encoder: pip install 'jaxgan[video]', or write a .gif") from None
     height, width, _ = frames[0].shape
-    writer = imageio_ffmpeg.write_frames(str(path), (width, height), fps=frames_per_second, macro_block_size=2)
+    writer = imageio_ffmpeg.write_frames(str(partial), (width, height), fps=frames_per_second, macro_block_size=2)
     with warnings.catch_warnings():
         # The encoder is another program; JAX warns of forks, which matters to a child that goes on with Python.
         warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)

@@ -45,7 +45,10 @@ def waiting(console: Console, text: str) -> Iterator[None]:
 
 
 class Bar:
-    """A live bar with a text, and what time it took, in a terminal; elsewhere only `line`. Use as a context manager."""
+    """A live bar with a text, and what time it took, in a terminal; in a notebook a line that changes; else `line`.
+
+    Use as a context manager.
+    """
 
     def __init__(self, console: Console, total: int | None, done: int = 0, text: str = "", left: bool = True) -> None:
         self._console, self._total = console, total
@@ -53,14 +56,19 @@ class Bar:
         columns += [TimeElapsedColumn(), *([TextColumn("left"), TimeRemainingColumn()] if left else [])]
         self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
         self._task = self._bar.add_task("", total=total, completed=done, text=text)
+        self._cell = _Cell() if console.is_jupyter and not console.quiet else None
 
     def move(self, done: int, text: str, total: int | None = None) -> None:
         """Moves on, to what is done of the total."""
         self._bar.update(self._task, completed=done, total=total, text=text)
+        if self._cell:
+            self._total = total or self._total
+            share = f"{done / self._total:4.0%} " if self._total else ""
+            self._cell.show(f"{share} {done}/{self._total or '?'}  {text}", last=done == self._total)
 
     def line(self, text: str) -> None:
         """Leaves a line behind where there is no bar (a log file, say)."""
-        if not self._console.is_terminal:
+        if not (self._console.is_terminal or self._cell):
             self._console.print(text, soft_wrap=True)
 
     def __enter__(self) -> Self:
@@ -71,6 +79,27 @@ class Bar:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
+
+
+class _Cell:
+    """A line below a notebook's cell that is written anew, a few times a second."""
+
+    def __init__(self) -> None:
+        from IPython import display  # pyright: ignore[reportMissingImports]  (A kernel has it.)
+
+        self._display, self._handle, self._since = display, None, 0.0
+
+    def show(self, text: str, last: bool) -> None:
+        """Shows a text, unless one was shown just before; the last one in any case."""
+        now = time.monotonic()
+        if now - self._since < 0.3 and not last:
+            return
+        self._since = now
+        shown = {"text/plain": text}
+        if self._handle is None:
+            self._handle = self._display.display(shown, raw=True, display_id=True)
+        else:
+            self._handle.update(shown, raw=True)
 
 
 class TrainingProgress(Bar):

@@ -94,10 +94,17 @@ class _Unpickler(pickle.Unpickler):
         return _Storage(dtype, str(key), int(size))
 
 
-def _tensors(state: Any, wanted: Callable[[str], bool]) -> dict[str, _Lazy]:
+def _tensors(state: Any, wanted: Callable[[str], bool], prefix: str = "") -> dict[str, _Lazy]:
+    """Those of a dictionary, and of dictionaries in it, whose names their own follow after a dot."""
     if not isinstance(state, dict):
         raise ValueError(f"holds no dictionary of tensors but {type(state).__name__}")
-    return {str(name): value for name, value in state.items() if isinstance(value, _Lazy) and wanted(str(name))}
+    found: dict[str, _Lazy] = {}
+    for name, value in state.items():
+        if isinstance(value, dict):
+            found |= _tensors(value, wanted, f"{prefix}{name}.")
+        elif isinstance(value, _Lazy) and wanted(f"{prefix}{name}"):
+            found[f"{prefix}{name}"] = value
+    return found
 
 
 def _read_zip(data: bytes, wanted: Callable[[str], bool]) -> Arrays:

@@ -1,0 +1,281 @@
+"""A run in a notebook or a script: trained by one call, and looked at through what that returns."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
+from PIL import Image
+
+from jaxgan import config as cfg
+from jaxgan import train_step
+from jaxgan.data import ArraySource, Source, StreamSource
+from jaxgan.data.arrays import Items, check_images, check_labels
+from jaxgan.latent import mix, sampling
+from jaxgan.run import checkpoint, directory, history, plots, training
+from jaxgan.run.recording import Look
+from jaxgan.support import cache, files, images
+from jaxgan.support.errors import UserError
+
+__all__ = ["Look", "Run", "train"]
+
+_UNTIL_SAVED = "jaxgan-run-"
+
+
+def train(
+    config: str | Path | cfg.Config = "mnist_dcgan",
+    source: Any = None,
+    *,
+    labels: Any = None,
+    out: str | Path | None = None,
+    on_look: Callable[[Look], None] | None = None,
+    quiet: bool = False,
+    **changes: Any,
+) -> "Run":
+    """Trains a GAN from where its run stands to the end: `jaxgan.train`, the command `jaxgan train` as a function.
+
+    `jaxgan.train("mnist_dcgan", steps=500).sample(16)` in a cell shows samples. Interrupting (the kernel, or Ctrl-C)
+    stops after the dispatch under way, and what was reached is kept: `run.train()` goes on.
+
+    Args:
+        config: a config's name (`jaxgan configs` lists them), a Python file that makes one, the directory of a run, or
+            a `Config`.
+        source: the data, if not those of the config: pictures uint8 [M, H, W, C] or [M, H, W]; a folder, a set, an .npz
+            file or tfds:NAME; a `Source`; or anything with a length and items, pictures or (picture, label).
+        labels: integers [M] of pictures in an array; makes the networks conditional.
+        out: directory of the run; if None a temporary one, which goes with the handle or this process (`Run.save` keeps
+            it).
+        on_look: called at every look at samples, the config's `sample_every`, with a `Look`.
+        quiet: show no progress.
+        **changes: fields of the config: `steps=500`, or `**{"generator.width": 32}`.
+
+    Returns:
+        A handle of the run.
+
+    Raises:
+        UserError: a field or the data are not as they must be, or `out` holds a run of another config.
+        NonFiniteError: a metric became NaN or infinite; the last good checkpoint stays.
+    """
+    where = None if out is None else files.expanded(out)
+    if isinstance(config, cfg.Config):
+        chosen = config
+    elif directory.is_run(path := files.expanded(config)):
+        chosen, where = directory.read_config(path), where or path
+    else:
+        chosen = cfg.load(str(config))[1]
+    data, fields = _data(source, labels)
+    for name, value in (fields | changes).items():
+        chosen = cfg.replaced(chosen, name, value)
+    run = Run(where or Path(tempfile.mkdtemp(prefix=_UNTIL_SAVED)), data, temporary=where is None)
+    run._train(chosen, on_look, quiet)
+    return run
+
+
+class Run:
+    """A run on disk, whether it was trained here or not. In a notebook it shows its samples.
+
+    Attributes:
+        path: its directory; of a run without `out` a temporary one until `save`.
+    """
+
+    def __init__(self, path: str | Path, source: Any = None, *, temporary: bool = False) -> None:
+        """Opens a run's directory.
+
+        Args:
+            path: the directory.
+            source: data that were given as an array, or otherwise in memory: needed only to train on.
+            temporary: whether the directory goes with this object.
+        """
+        self.path = files.expanded(path)
+        self._source: Any = source
+        self._trained: directory.Trained | None = None
+        self._pid = os.getpid() if temporary else None
+
+    def __del__(self) -> None:
+        if getattr(self, "_pid", None) == os.getpid():  # Of processes that this one forked none owns it.
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def train(
+        self, steps: int | None = None, on_look: Callable[[Look], None] | None = None, quiet: bool = False
+    ) -> "Run":
+        """Goes on, to the config's steps or further, and returns itself.
+
+        Args:
+            steps: how many in all; as the config has it if None.
+            on_look: as in `jaxgan.train`.
+            quiet: show no progress.
+        """
+        config = self.config if steps is None else cfg.replaced(self.config, "steps", steps)
+        self._train(config, on_look, quiet)
+        return self
+
+    def sample(
+        self, count: int = 16, *, seed: int = 0, label: int | None = None, truncation: float | None = None
+    ) -> Image.Image:
+        """A sheet of samples of the averaged generator.
+
+        Args:
+            count: how many.
+            seed: of the latents.
+            label: of one class; of a conditional generator all classes in turn if None.
+            truncation: less variety, more typical pictures: psi of styles, or the bound of the latents.
+
+        Raises:
+            UserError: the run makes points, or has no such class.
+        """
+        trained = directory.read_pictures(self.path, label=label)
+        game, classes = trained.game, trained.classes
+        psi, bound = (truncation, None) if mix.has_styles(game) else (None, truncation)
+        latent = sampling.draw_latents(game, jax.random.key(seed), count, bound)
+        every = None if not classes else np.full(count, label) if label is not None else np.arange(count) % classes
+        every = None if every is None else every.astype(np.int32)
+        made = sampling.pictures(game, trained.state.ema, latent, every, psi)
+        sheet = images.grid(trained.put_right(made), max(1, round(count**0.5)))
+        return Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet)
+
+    def losses(self) -> plots.Drawn:
+        """A figure of the losses, D(real) and D(fake), and where the game was out of balance.
+
+        Raises:
+            UserError: there is no line of losses yet.
+        """
+        found = self._history()
+        if not found.lines:
+            raise UserError(f"{self.path}: has no losses yet; they are logged every {self.config.log_every} steps")
+        return plots.losses(found)
+
+    @property
+    def config(self) -> cfg.Config:
+        """Its config."""
+        return directory.read_config(self.path)
+
+    @property
+    def step(self) -> int:
+        """The steps done and saved."""
+        return max(checkpoint.steps(self.path), default=0)
+
+    @property
+    def state(self) -> train_step.TrainState:
+        """Its state: parameters, optimisers, average."""
+        return self._read().state
+
+    @property
+    def game(self) -> train_step.Game:
+        """Its networks and rules, for `jaxgan.train_step`."""
+        return self._read().game
+
+    @property
+    def diagnosis(self) -> str:
+        """How the game stands, in words: healthy, or what is wrong and what may help."""
+        from jaxgan.run import diagnosis
+
+        return str(diagnosis.diagnose(self._history(), self.config.loss))
+
+    def save(self, out: str | Path) -> "Run":
+        """Keeps a run that is in a temporary directory (or copies another), and returns itself.
+
+        Raises:
+            UserError: there is something at `out` already, or it cannot be written.
+        """
+        out = files.expanded(out)
+        if out.exists():
+            raise UserError(f"{out}: exists; choose another directory, or delete it")
+        with files.in_one_line(out, "written"):
+            partial = out.with_name(out.name + ".partial")
+            shutil.copytree(self.path, partial, dirs_exist_ok=True)
+            os.replace(partial, out)
+        self.__del__()
+        self.path, self._pid = out, None
+        return self
+
+    def _train(self, config: cfg.Config, on_look: Callable[[Look], None] | None, quiet: bool) -> None:
+        self._trained = None
+        source: Any = self._source(config) if callable(self._source) else self._source
+        with _programs():
+            training.train(config, self.path, quiet, source=source, on_look=on_look)
+
+    def _read(self) -> directory.Trained:
+        if self._trained is None or int(self._trained.state.step) != self.step:
+            self._trained = directory.read(self.path)
+        return self._trained
+
+    def _history(self) -> history.History:
+        return history.read(self.path / "metrics.jsonl", checkpoint.record(self.path))
+
+    def __repr__(self) -> str:
+        changed = cfg.differences(cfg.Config(), self.config)
+        where = f"{self.path}{' (temporary; .save(DIR) keeps it)' if self._pid else ''}"
+        return "\n".join([f"run at step {self.step} of {self.config.steps}: {where}", *(f"  {one}" for one in changed)])
+
+    def _repr_png_(self) -> bytes | None:
+        sheets = sorted(self.path.glob("samples/*.png"), key=lambda path: (len(path.stem), path.stem))
+        return sheets[-1].read_bytes() if sheets else None
+
+
+def _data(source: Any, labels: Any) -> tuple[Any, dict[str, Any]]:
+    """What makes a `Source` for a config, or None where the config does; and the fields that go with the data."""
+    if source is None and labels is not None:
+        raise UserError("labels: are of pictures in an array; give those as source")
+    if source is None:
+        return None, {}
+    if isinstance(source, str | Path):
+        return None, {"data": str(source)}
+    if hasattr(source, "resident"):
+        return source, {"data": cfg.IN_MEMORY, "conditional": source.classes > 0}
+    if isinstance(source, np.ndarray | jax.Array):
+        array = check_images(np.ascontiguousarray(source), "source", "M, H, W")
+        known = None if labels is None else check_labels(np.asarray(labels), len(array), "labels")
+        sha = hashlib.sha256(array.tobytes() + (b"" if known is None else known.tobytes())).hexdigest()
+
+        def of_array(config: cfg.Config) -> Source:
+            return _fitting(ArraySource(array, known, _batch(config), config.seed, identity=sha), config)
+
+        return of_array, {"data": cfg.IN_MEMORY, "conditional": known is not None}
+    if isinstance(source, Sequence) or (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
+        return lambda config: _fitting(StreamSource(Items(source), _batch(config), config.seed), config), {
+            "data": cfg.IN_MEMORY
+        }
+    raise UserError(f"source: must be pictures uint8 [M, H, W, C], a folder or a Source, not {type(source).__name__}")
+
+
+def _batch(config: cfg.Config) -> int:
+    return config.batch_size * config.discriminator_updates
+
+
+def _fitting(source: ArraySource | StreamSource, config: cfg.Config) -> Source:
+    """The source varied as the config says, if it has enough pictures for a batch."""
+    if source.count < _batch(config):
+        most = source.count // config.discriminator_updates
+        raise UserError(
+            f"source: has {source.count} pictures, fewer than a batch of {_batch(config)}; take a batch_size of {most}"
+        )
+    return training.build.varied(config, source)
+
+
+@contextlib.contextmanager
+def _programs() -> Iterator[None]:
+    """Has JAX keep the programs that it compiles meanwhile, unless it is told where already."""
+    if jax.config.values["jax_compilation_cache_dir"] is not None or "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        yield
+        return
+    programs = cache.folder() / "programs"
+    with contextlib.suppress(OSError):
+        programs.mkdir(parents=True, exist_ok=True)
+        cache.trim(programs, cache.MOST_BYTES)
+    least = jax.config.values["jax_persistent_cache_min_compile_time_secs"]
+    jax.config.update("jax_compilation_cache_dir", str(programs))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.02)
+    compilation_cache.reset_cache()  # JAX asks once whether it keeps programs, at its first one.
+    try:
+        yield
+    finally:
+        jax.config.update("jax_compilation_cache_dir", None)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
+        compilation_cache.reset_cache()

@@ -1,0 +1,157 @@
+"""Runs that begin with networks from elsewhere: fine-tuning, a way on after a NaN, published networks.
+
+What such a run begins with is its checkpoint of step 0, so that from there on it is a run like any other and never
+needs again what it began from. `origin.json` says what that was.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxgan import config as cfg
+from jaxgan.models import stylegan2
+from jaxgan.run import build, checkpoint, directory, networks, parallel, published
+from jaxgan.run.experiment import Experiment
+from jaxgan.run.networks import Networks
+from jaxgan.support.errors import UserError
+from jaxgan.support.files import is_dir, is_file, read_text, write_atomically
+from jaxgan.train_step import TrainState
+
+
+def read(path: Path) -> Networks:
+    """Reads the networks of a run, of a file that `jaxgan export` wrote, or of one that `jaxgan import` reads.
+
+    Raises:
+        UserError: there is nothing such, or it cannot be read.
+    """
+    if is_dir(path):
+        return networks.of_state(str(path), directory.read(path).state)
+    if not is_file(path):
+        raise UserError(f"{path}: no such run or file of networks")
+    if path.suffix == ".safetensors" and (found := networks.load(path)):
+        return found
+    return _of_published(path, published.read(path))
+
+
+def begin(
+    run: Path, experiment: Experiment, placement: parallel.Placement, found: Networks | None = None
+) -> tuple[TrainState, str]:
+    """The first state of a run that begins with others' networks, placed; its origin is written down.
+
+    Args:
+        run: its directory.
+        experiment: the run's; its config's `start` says where the networks are.
+        placement: on which devices.
+        found: the networks, where they have been read.
+
+    Returns:
+        The state, and what was taken and what not, in a line.
+
+    Raises:
+        UserError: as `read`, nothing fits, or the run began with other networks than are there now.
+    """
+    found = found or read(Path(experiment.config.start))
+    origin, before = {"path": found.where, "step": found.step, "sha256": found.sha256}, recorded(run)
+    if before and before["sha256"] != origin["sha256"]:
+        raise UserError(
+            f"{run}: has no checkpoint, and began with other networks than {found.where} has now; choose another --out"
+        )
+    state = experiment.initial_state(experiment.stages[0], placement)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
+    state, new = networks.transplant(found, state)
+    if parallel.is_first():
+        write_atomically(run / "origin.json", json.dumps({**origin, "new": new}, indent=2) + "\n")
+    at = "" if found.step is None else f" at step {found.step:,}"
+    return jax.tree.map(_placed, state, shardings), f"begins with {found.where}{at}; {new or 'every layer fits'}"
+
+
+def _placed(leaf: Any, sharding: Any) -> jax.Array:
+    if not isinstance(leaf, np.ndarray):
+        return leaf
+    # A copy of JAX's own: on CPU it would otherwise keep NumPy's memory, which a donated state must not be.
+    made = jax.make_array_from_callback(leaf.shape, sharding, leaf.__getitem__)
+    return jax.jit(lambda array: array.copy(), out_shardings=sharding)(made)
+
+
+def recorded(run: Path) -> dict[str, Any] | None:
+    """What a run began with: "path", "step", "sha256" of the networks, and "new", what was not taken; or None.
+
+    Raises:
+        UserError: origin.json is damaged.
+    """
+    path = run / "origin.json"
+    if not is_file(path):
+        return None
+    try:
+        found = json.loads(read_text(path))
+        return {name: found[name] for name in ("path", "step", "sha256", "new")}
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: is damaged; delete it") from None
+
+
+def adopt(file: Path, run: Path, clamp: float = 256.0) -> tuple[directory.Trained, str]:
+    """Makes a run, at step 0, of StyleGAN2 networks that NVIDIA published (see `published`).
+
+    Args:
+        file: of their parameters and buffers.
+        run: the directory, which is made.
+        clamp: what they keep their activations within, which the file does not tell; 0 for nothing.
+
+    Returns:
+        The run, and why its discriminator is new; "" where it is the file's.
+
+    Raises:
+        UserError: the file cannot be read, or there is a run already.
+    """
+    if directory.is_run(run):
+        raise UserError(f"{run}: holds a run already; choose another --out, or delete it")
+    found = published.read(file)
+    generator, judge = found.generator, found.discriminator
+    judge = judge or stylegan2.Discriminator(generator.width, generator.max_width)
+    rates: Any = {"learning_rate": 2.5e-3, "beta1": 0.0, "beta2": 0.99}
+    config = cfg.Config(
+        data="",
+        start=str(file.absolute()),
+        size=generator.size,
+        conditional=generator.classes > 0,
+        generator=cfg.StyleGAN2Generator(
+            width=generator.width,
+            max_width=generator.max_width,
+            style_size=generator.style_size,
+            mapping_layers=generator.mapping_layers,
+            clamp=clamp,
+            **rates,
+        ),
+        discriminator=cfg.StyleGAN2Discriminator(
+            width=judge.width,
+            max_width=judge.max_width,
+            minibatch_stddev=judge.minibatch_stddev,
+            clamp=clamp,
+            **rates,
+        ),
+        latent_size=found.latent_size,
+        batch_size=32,
+        r1=10.0,
+        penalty_every=16,
+        path_length=2.0,
+        augment=("colour", "translation", "cutout"),
+    )
+    shape = (generator.size, generator.size, generator.channels)
+    plan = build.experiment(config, shape, generator.classes)
+    placement = parallel.place(devices=jax.local_devices()[:1])
+    with directory.lock(run), checkpoint.open_for_saving(run, plan) as saver:
+        state, _ = begin(run, plan, placement, _of_published(file, found))
+        saver.save(state)
+        directory.write_config(run, config)
+        about = {"shape": list(shape), "classes": generator.classes, "identity": None}
+        write_atomically(run / "data.json", json.dumps(about, indent=2) + "\n")
+    return directory.Trained(plan, state, []), found.without
+
+
+def _of_published(path: Path, found: published.Published) -> Networks:
+    trees = {"generator": found.trained, "ema": found.ema}
+    trees |= {"discriminator": {"params": found.params}} if found.discriminator else {}
+    return Networks(str(path.absolute()), None, {part: networks.flatten(tree) for part, tree in trees.items()})

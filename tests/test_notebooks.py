@@ -1,0 +1,40 @@
+"""Notebooks: every cell runs, quickly and without a warning, and what is shown has the cells of the source."""
+
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+SOURCES = sorted(FOLDER.glob("[0-9]*.py"))
+MOST = 500_000  # Bytes of a notebook with its outputs.
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_every_cell_runs(source: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("JAXGAN_QUICK", "1")
+    notebook = jupytext.read(source)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell("import warnings; warnings.simplefilter('error')"))
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(FOLDER)}}).execute()
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_what_is_shown_has_the_cells_of_the_source(source: Path):
+    shown = source.with_suffix(".ipynb")
+    assert shown.is_file(), f"make it: python notebooks/make.py {source.stem}"
+    assert shown.stat().st_size < MOST
+    cells = [
+        [(cell.cell_type, cell.source) for cell in notebook.cells]
+        for notebook in (jupytext.read(source), nbformat.read(shown, 4))
+    ]
+    assert cells[0] == cells[1], f"made of another source; make it again: python notebooks/make.py {source.stem}"
+    pictures = 0
+    for cell in nbformat.read(shown, 4).cells:
+        for output in cell.get("outputs", ()):
+            assert output.output_type != "error"
+            if "image/png" in output.get("data", {}):
+                pictures += 1
+                assert output.metadata["image/png"]["alt"]
+    assert pictures
