@@ -385,6 +385,10 @@ class Config:
     """Weight of the R1 penalty, which keeps the discriminator smooth around the data (arXiv 1801.04406); 0 for none."""
     r2: pydantic.NonNegativeFloat = 0.0
     """Weight of the same around fakes (arXiv 2501.05441); 0 for none."""
+    difference: pydantic.NonNegativeFloat = 0.0
+    """Measure R1 and R2 by how much logits change when noise of this standard deviation is added to pictures, without
+    second derivatives (arXiv 2509.24935; 0.01 there); 0 for exact gradients. The discriminator then computes in float32
+    whatever the precision."""
     gradient_penalty: pydantic.NonNegativeFloat = 0.0
     """Weight of WGAN-GP's penalty: slope 1 between real and fake (arXiv 1704.00028; 10 there); 0 for none."""
     dragan: pydantic.NonNegativeFloat = 0.0
@@ -394,7 +398,7 @@ class Config:
     appendix A.1; 0.001 there); 0 for none."""
     penalty_at: Literal["picture", "shown"] = "picture"
     """Where R1 and R2 take the slope: at the pictures before augmentation, as the papers' authors do, or at what the
-    discriminator is shown, as runs from before there was a choice."""
+    discriminator is shown, as runs from before there was a choice. A difference is always of the pictures."""
     penalty_every: PositiveInt = 1
     """Penalise at every so-manieth step only, so many times as strongly: nearly the same for less work."""
     penalty_decay_steps: NonNegativeInt = 0
@@ -424,6 +428,8 @@ class Config:
             "translation",
             "cutout",
             "flip",
+            "colours",
+            "mirror",
             "blit",
             "geometry",
             "tone",
@@ -435,7 +441,8 @@ class Config:
     ] = ()
     """Augment what the discriminator sees, differentiably: for small data sets. colour, translation and cutout are
     DiffAugment's (arXiv 2006.10738); blit, geometry and tone are ADA's (arXiv 2006.06676), which also has filter, grain
-    and cutout; with rare_tone for tone, R3GAN's."""
+    and cutout; with rare_tone for tone, R3GAN's. GAT's authors change all colours together, every second time
+    (colours), and mirror two times in five."""
     augment_probability: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Of each augmentation for each example; with --ada-target where it begins."""
     augment_rise_steps: NonNegativeInt = 0
@@ -445,6 +452,9 @@ class Config:
     0.6 there): about the sign of a real example, or by relativistic and Wasserstein losses about pairs."""
     ada_images: PositiveInt = 500_000
     """Real examples until the probability has gone from 0 to 1."""
+    guidance: tuple[Rate, ...] = ()
+    """GAT's generator makes four pictures: the share of noise in which the discriminator sees each, from the first to
+    the last, beside as many of real ones."""
     instance_noise: pydantic.NonNegativeFloat = 0.0
     """Standard deviation of noise on all that the discriminator sees (arXiv 1701.04862); 0 for none."""
     instance_noise_steps: NonNegativeInt = 0
@@ -583,6 +593,9 @@ def _agreeing(config: Config, where: str) -> Config:
         "generator, discriminator: GAT's width must be a multiple of 4 x heads": any(
             isinstance(player, _GAT) and player.width % (4 * player.heads)
             for player in (config.generator, config.discriminator)
+        ),
+        "guidance: a GAT generator makes four pictures, for which it takes four shares of noise, falling": (
+            len(config.guidance) != (4 if "gat" in kinds else 0) or sorted(config.guidance)[::-1] != [*config.guidance]
         ),
         "grow: only progressive generators and discriminators grow": config.grow and kinds != {"progressive"},
         "grow, fade_steps: steps must rise, by fade_steps at least, or a size is never quite there": any(

@@ -93,7 +93,7 @@ def init(game: Game, batch: Batch, key: jax.Array) -> TrainState:
         return Player(params, stats, memory, loss, jnp.zeros((), jnp.int32))
 
     generator = player("init generator", game.generator, game.generator_optimizer, latent)
-    real = judging.viewed(game, batch["image"], {})
+    real = judging.matching(game, judging.viewed(game, batch["image"], {}))
     if game.axis is None:  # The generator may reduce over the axis, which is not there yet: then the first step checks.
         fake, _ = jax.eval_shape(
             lambda latent, *labels: judging.apply(
@@ -232,7 +232,7 @@ def _generate(game: Game, player: Player, stats: Any, batch: Batch, key: jax.Arr
         return judging.apply(game.generator, params, stats, latent, *label, key=stream(noise, "generator"))
 
     generated = _Generated(*jax.vjp(forward, own(game, player.params), has_aux=True))
-    _check_shapes(batch["image"], generated.fake)
+    _check_shapes(judging.matching(game, batch["image"]), generated.fake)
     return generated
 
 
@@ -255,17 +255,28 @@ def _update_discriminator(
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
         judge = functools.partial(judging.judge, game, params, batch, noise)
         judge_fake = functools.partial(judging.judge, game, params, judging.of_fakes(game, batch, key), noise)
-        real, from_real = judging.shown_from(game, state, batch["image"], batch, stream(key, "shown real"))
-        fake, from_fake = judging.shown_from(game, state, fake, batch, stream(key, "shown fake"))
+        pictures = {"real": batch["image"], "fake": fake}
+        real, from_real = judging.shown_from(game, state, pictures["real"], batch, stream(key, "shown real"))
+        fake, from_fake = judging.shown_from(game, state, pictures["fake"], batch, stream(key, "shown fake"))
         # Two passes, so that batch normalisation sees real and fake batches apart.
         real_logits, real_pullback, stats = judge("discriminator real", stats, real)
         fake_logits, fake_pullback, stats = judge_fake("discriminator fake", stats, fake)
         value = adversarial = game.loss.discriminator(*judging.exchanged(game, batch, key, real_logits, fake_logits))
         penalties = jnp.zeros_like(value)
+
+        def steepness(
+            kind: str, judge: Callable[..., Any], logits: jax.Array, slope: Callable[[jax.Array], Any]
+        ) -> jax.Array:
+            if not used(game.difference):
+                return losses.zero_centred(slope(jnp.ones_like(logits)))
+            moved = judging.moved(game, state, batch, key, kind, pictures[kind])
+            change = judge(f"discriminator {kind}", stats, moved)[0] - logits  # The network draws the same again.
+            return losses.zero_centred(change / game.difference)
+
         if penalised:
             slopes = {
-                "r1": lambda: losses.zero_centred(from_real(*real_pullback(jnp.ones_like(real_logits)))),
-                "r2": lambda: losses.zero_centred(from_fake(*fake_pullback(jnp.ones_like(fake_logits)))),
+                "r1": lambda: steepness("real", judge, real_logits, lambda x: from_real(*real_pullback(x))),
+                "r2": lambda: steepness("fake", judge_fake, fake_logits, lambda x: from_fake(*fake_pullback(x))),
                 "drift": lambda: jnp.mean(real_logits**2),
                 "gradient_penalty": lambda: losses.one_centred(
                     judging.slope(judge, stats, judging.between(game, batch, key, real, fake))

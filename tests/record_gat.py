@@ -18,6 +18,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxgan.models import gat
+from jaxgan.step import augment
+from jaxgan.step.keys import each, normal, stream
 
 DATA = Path(__file__).parent / "data" / "gat.npz"
 TINY = {"size": 8, "channels": 3, "width": 16, "depth": 8, "heads": 2, "patch": 2, "embedding": 12, "classes": 3}
@@ -27,6 +29,10 @@ SIZES = {
 }
 LATENT = 6
 LABELS = np.array([2, 0, 2])
+LEVELS = (0.885, 0.76, 0.51, 0.01)
+POLICIES = (augment.colours, augment.translation, augment.cutout, augment.mirror)
+GAMMA = 0.1
+SIGMA = 0.01
 
 
 def random(name: str, *shape: int, scale: float = 1.0) -> np.ndarray:
@@ -215,11 +221,135 @@ def ours(sizes: dict[str, int], dtype: Any) -> tuple[dict[str, Any], dict[str, n
     return params, jax.tree.map(np.asarray, jax.jit(compute)(*given))
 
 
+def batch() -> dict[str, np.ndarray]:
+    """Real examples of a step."""
+    return {
+        "image": random("real", len(LABELS), *(TINY[name] for name in ("size", "size", "channels"))),
+        "label": LABELS,
+    }
+
+
+def sample(gradient: np.ndarray) -> np.ndarray:
+    """Three of the elements of an array, and its norm."""
+    flat = gradient.reshape(-1)
+    return np.append(flat[np.linspace(0, flat.size - 1, 3).astype(int)], np.linalg.norm(flat))
+
+
+def drawn(key: jax.Array, kind: str) -> dict[str, Any]:
+    """What we draw for what the discriminator is shown, as their augmentation takes it; without mean colours."""
+    import torch
+
+    index, side = jnp.arange(len(LABELS)), TINY["size"]
+    keys = each(stream(stream(key, kind), "augment"), index)
+
+    def draws(policy: Any, draw: Any) -> np.ndarray:
+        return np.asarray(jax.vmap(lambda k: draw(stream(k, policy.__name__)))(keys)).astype(np.float64)
+
+    def uniform(low: float, high: float, *shape: int) -> Any:
+        return lambda k: jax.random.uniform(k, shape, jnp.float32, low, high)
+
+    def amount(name: str, low: float, high: float) -> Any:
+        found = draws(augment.colours, lambda k: uniform(low, high)(stream(k, name)))
+        return torch.tensor((found - low) / (high - low)).view(-1, 1, 1, 1)
+
+    colour = [amount("brightness", -0.5, 0.5), amount("saturation", 0, 2), amount("contrast", 0.5, 1.5)]
+    happens = draws(augment.colours, uniform(0, 1)) < 0.5
+    share = draws(augment.translation, lambda k: uniform(-1, 1, 2)(jax.random.fold_in(k, 1))) / 8
+    shift = -np.round(share * side).astype(int)
+    centre = draws(augment.cutout, lambda k: uniform(0, 1, 2)(jax.random.fold_in(k, 1)))
+    corner = np.round(centre * side).astype(int)
+
+    def per_axis(value: np.ndarray) -> list[Any]:
+        return [torch.tensor(value[:, axis]).view(-1, 1, 1) for axis in (0, 1)]
+
+    return {
+        "colour": (torch.tensor(happens), colour),
+        "translation": [(*per_axis(shift), side, side)],
+        "cutout": [((side // 2, side // 2), *per_axis(corner), side, side)],
+        "flip": [torch.tensor(draws(augment.mirror, uniform(0, 1)))],
+    }
+
+
+def stepped(params: dict[str, Any], key: jax.Array) -> dict[str, np.ndarray]:
+    """One step of theirs with our draws: losses, penalties, and each player's gradients; the rate is 1."""
+    import torch
+    from losses import Rp_loss  # pyright: ignore[reportMissingImports]
+
+    key, index = jax.random.fold_in(key, 0), jnp.arange(len(LABELS))
+    shape = (TINY["size"], TINY["size"], TINY["channels"])
+    network = built(TINY, params, double=True)
+    queue: list[Any] = []
+
+    def noises(kind: str) -> list[np.ndarray]:
+        base = stream(stream(key, kind), "guidance")
+        return [np.asarray(normal(jax.random.fold_in(base, place), index, shape)) for place in (3, 2, 1, 0)]
+
+    def small(kind: str, pictures: int) -> list[np.ndarray]:
+        zeros = (jnp.zeros((len(LABELS), *shape)),) * pictures
+        return [*map(np.asarray, augment.noise(stream(key, f"difference {kind}"), index, zeros, jnp.ones(())))]
+
+    def randn_like(x: Any) -> Any:
+        return torch.tensor(channels_first(queue.pop(0).astype(np.float64)))
+
+    augmented, kinds = Rp_loss.aug, []
+
+    def given(x: Any, prob: float = 1.0, policy: str = "", aug_params: Any = None) -> Any:
+        if aug_params is None:
+            aug_params = drawn(key, kinds.pop(0))
+            happens, (brightness, saturation, contrast) = aug_params.pop("colour")
+            pixel, mean = x.mean(dim=1, keepdim=True), x.mean(dim=[1, 2, 3], keepdim=True)
+            aug_params["color"] = [[happens, brightness, pixel, saturation, mean, contrast]]
+        return augmented(x, policy=policy, aug_params=aug_params)
+
+    Rp_loss.aug, torch.randn_like = given, randn_like
+    game = Rp_loss.RpGANLoss(r1_gamma=GAMMA, r1_every=1, r2_gamma=GAMMA, r2_every=1, approximate=True)
+    real = torch.tensor(channels_first(batch()["image"].astype(np.float64)))
+    given_to_both = {
+        "x": torch.zeros(real.shape, dtype=torch.float64),
+        "y": torch.tensor(LABELS).long(),
+        "z": torch.tensor(np.asarray(normal(stream(key, "latent"), index, (LATENT,))).astype(np.float64)),
+    }
+    recorded: dict[str, np.ndarray] = {}
+
+    def descend(name: str, loss: Any) -> None:
+        named = {key: value for key, value in network[name].named_parameters() if value.requires_grad}
+        slopes = torch.autograd.grad(loss.mean(), list(named.values()), allow_unused=True)
+        for (key, value), slope in zip(named.items(), slopes, strict=True):
+            if slope is not None and not (name == "generator" and key.startswith("x_embedder")):
+                recorded[f"{name}/{key}"] = sample(slope.numpy())
+                value.data -= slope
+
+    for value in network["generator"].pos_embed, network["discriminator"].pos_embed:
+        value.requires_grad_(False)
+    kinds += ["shown fake", "shown real"]
+    queue += noises("shown fake") + noises("shown real") + small("real", 1) + small("fake", 4)
+    loss, parts, _ = game.step_disc(
+        network["generator"], network["discriminator"], None, real, None, 0, dict(given_to_both)
+    )
+    recorded["disc_loss"], recorded["r1_loss"], recorded["r2_loss"] = (
+        parts[name].detach().mean().numpy() for name in ("disc_loss", "r1_loss", "r2_loss")
+    )
+    descend("discriminator", loss)
+    kinds += ["shown judging", "shown judging"]
+    queue += noises("shown judging") * 2
+    loss, parts, _ = game.step_gen(
+        network["generator"], network["discriminator"], None, real, None, 0, dict(given_to_both)
+    )
+    recorded["gen_loss"] = parts["gen_loss"].detach().mean().numpy()
+    descend("generator", loss)
+    assert not queue
+    assert not kinds
+    return recorded
+
+
 def main(folder: str) -> None:
     os.environ["TORCHDYNAMO_DISABLE"] = "1"  # Their rotary part is compiled, and rounds otherwise.
     sys.path.insert(0, folder)
     if not _has("timm"):
         _stand_in_for_timm()
+    package: Any = types.ModuleType("losses")  # Without what theirs imports for DINOv2.
+    package.__path__ = [str(Path(folder) / "losses")]
+    sys.modules["losses"] = package
     for name, sizes in SIZES.items():
         params, found = ours(sizes, jnp.float32)
         expected = computed(sizes, params, double=False)
@@ -231,6 +361,8 @@ def main(folder: str) -> None:
         recorded = computed(TINY, params, double=True)
         for key, value in found.items():
             print("tiny", key, np.abs(value - recorded[key]).max() / np.abs(recorded[key]).max())
+        recorded |= stepped(params, jax.random.key(0))
+        print({name: float(recorded[name]) for name in ("disc_loss", "r1_loss", "r2_loss", "gen_loss")})
     np.savez_compressed(DATA, **recorded)  # pyright: ignore[reportArgumentType]
     print(DATA, DATA.stat().st_size)
 

@@ -37,7 +37,7 @@ def test_a_run_goes_on_exactly(family, pictures, tmp_path):
     unbroken, stopped = (directory.digest(directory.read(tmp_path / name).state) for name in ("unbroken", "stopped"))
     assert unbroken == stopped
     assert (tmp_path / "unbroken" / "samples" / "000005.png").is_file()
-    if family == "stylegan2":
+    if family in ("stylegan2", "gat"):
         cli.main(["sample", str(tmp_path / "unbroken"), "--count=4", "--truncation=0.7"])
         assert (tmp_path / "unbroken" / "samples.png").is_file()
 
@@ -46,7 +46,7 @@ def test_two_devices_train_as_one():
     flags = os.environ["XLA_FLAGS"]
     process = subprocess.run(
         [sys.executable, Path(__file__).with_name("two_devices.py")],
-        # Fifteen programs that run for three steps each: LLVM leaves its optimisations out.
+        # Eighteen programs that run for three steps each: LLVM leaves its optimisations out.
         env={**os.environ, "JAX_NUM_CPU_DEVICES": "2", "XLA_FLAGS": f"{flags} --xla_backend_optimization_level=0"},
         capture_output=True,
         text=True,

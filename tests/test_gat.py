@@ -1,15 +1,22 @@
+import dataclasses
 import itertools
 import math
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import record_gat as record
 from flax.traverse_util import flatten_dict
 
+from jaxgan import config as cfg
+from jaxgan import losses, train_step
 from jaxgan.models import gat
+from jaxgan.run import build
+from jaxgan.step import augment
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +123,169 @@ def test_without_classes_and_with_the_wrong_labels():
 def test_patches_must_divide():
     with pytest.raises(ValueError, match="patches of 3 do not divide 8"):
         gat.Discriminator(width=8, heads=2, patch=3).init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+
+
+def test_a_step_equals_the_authors(recorded):
+    """Losses, penalties and gradients in float64, by the same noise and augmentation; the rate of both players is 1."""
+    with jax.enable_x64(True):
+        generator, discriminator = record.networks(record.TINY, jnp.float64)
+        latent, image, label = record.inputs(record.TINY)
+        start = {
+            "generator": record.weights("generator", generator, latent, label),
+            "discriminator": record.weights("discriminator", discriminator, tuple(image), label),
+        }
+        game = train_step.Game(
+            generator,
+            discriminator,
+            optax.sgd(1.0),
+            optax.sgd(1.0),
+            latent_size=record.LATENT,
+            loss=losses.relativistic_paired,
+            difference=record.SIGMA,
+            guidance=record.LEVELS,
+            augment=record.POLICIES,
+        )
+        start, batch = jax.tree.map(
+            lambda leaf: jnp.asarray(leaf, jnp.float64 if leaf.dtype == np.float32 else jnp.int32),
+            (start, record.batch()),
+        )
+
+        @jax.jit
+        def step(params, batch, r1, r2):
+            key = jax.random.key(0)
+            weighted = dataclasses.replace(game, r1=r1, r2=r2)
+            state = jax.eval_shape(lambda: train_step.init(game, batch, key))
+            state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), state)
+            double = {
+                name: jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if leaf.dtype == jnp.float32 else leaf, part)
+                for name, part in (("generator", state.generator), ("discriminator", state.discriminator))
+            }
+            players = {name: dataclasses.replace(double[name], params=params[name]) for name in params}
+            begun = dataclasses.replace(
+                state, **players, ema=players["generator"].variables, augment=jnp.ones((), jnp.float32)
+            )
+            state, metrics = train_step.train_step(weighted, begun, batch, key)
+            ended = {name: getattr(state, name).params for name in params}
+            return jax.tree.map(jnp.subtract, params, ended), metrics
+
+        gradients, metrics = step(start, batch, record.GAMMA, record.GAMMA)
+        only_r1 = step(start, batch, 2.0, 0.0)[1]["discriminator/penalty"]
+    loss, penalty = (float(metrics[f"discriminator/{name}"]) for name in ("loss", "penalty"))
+    np.testing.assert_allclose(loss + penalty, recorded["disc_loss"], rtol=1e-8)
+    np.testing.assert_allclose(metrics["generator/loss"], recorded["gen_loss"], rtol=1e-8)
+    np.testing.assert_allclose(only_r1, recorded["r1_loss"], rtol=1e-8)
+    r2 = 2 / record.GAMMA * penalty - recorded["r1_loss"]
+    np.testing.assert_allclose(r2, recorded["r2_loss"], rtol=1e-8)
+    for name, slopes in gradients.items():
+        found = record.theirs(slopes, record.TINY, name)
+        assert {key for key in recorded if key.startswith(name)} == {f"{name}/{key}" for key in found}
+        for key, slope in found.items():
+            expected = recorded[f"{name}/{key}"]  # 0 where what is added changes nothing.
+            tolerance = 1e-8 * np.abs(expected).max() + 1e-14
+            np.testing.assert_allclose(record.sample(slope), expected, rtol=0, atol=tolerance, err_msg=key)
+
+
+def test_the_generator_makes_a_picture_for_each_share_of_noise():
+    """Real ones are one, shown as often; a generator of fewer pictures is told of."""
+    config = cfg.Config(
+        generator=cfg.GATGenerator(width=16, depth=4, heads=2, patch=4),
+        discriminator=cfg.GATDiscriminator(width=16, depth=4, heads=2, patch=4, embedding=8),
+        guidance=record.LEVELS,
+    )
+    game = build.game(config, (8, 8, 3), 0)
+    batch = {"image": jnp.zeros((2, 8, 8, 3))}
+    jax.eval_shape(lambda: train_step.init(game, batch, jax.random.key(0)))
+    fewer = dataclasses.replace(game, guidance=record.LEVELS[1:])
+    with pytest.raises(ValueError, match="shapes must agree"):
+        jax.eval_shape(lambda: train_step.init(fewer, batch, jax.random.key(0)))
+
+
+class Noisy(nn.Module):
+    """A linear judge of points with noise of its own."""
+
+    @nn.compact
+    def __call__(self, image):
+        v = self.param("v", nn.initializers.normal(1.0), (image.shape[-1],))
+        return image @ v + jax.random.normal(self.make_rng("default"), (len(image),))
+
+
+class Shift(nn.Module):
+    @nn.compact
+    def __call__(self, latent, train=True):
+        return latent + self.param("shift", nn.initializers.zeros, (latent.shape[-1],))
+
+
+@pytest.mark.parametrize("name", ["r1", "r2"])
+def test_a_difference_is_of_the_pictures_alone(name):
+    """Augmented by 3, a step of .01 e changes logits by .03 v e, whatever noise there is, of the network and shown."""
+
+    def tripled(keys, image, probability):
+        return jax.tree.map(lambda leaf: 3 * leaf, image)
+
+    key, batch = jax.random.key(0), {"image": jnp.zeros((4096, 2))}
+    weight: dict[str, Any] = {name: 2.0}
+    found = []
+    for at in ("picture", "shown"):
+        game = train_step.Game(
+            Shift(),
+            Noisy(),
+            optax.sgd(0.1),
+            optax.sgd(0.1),
+            latent_size=2,
+            difference=0.01,
+            augment=(tripled,),
+            instance_noise=1.0,
+            penalty_at=at,
+            **weight,
+        )
+        state = train_step.init(game, batch, key)
+        found.append(float(train_step.train_step(game, state, batch, key)[1]["discriminator/penalty"]))
+        v = state.discriminator.params["v"]
+        assert found[-1] == pytest.approx(float(9 * v @ v), rel=0.1)
+    assert found[0] == found[1]
+
+
+def test_guidance_is_of_these_shares_and_one_noise():
+    """Each picture has noise of deviation t, and what a later picture's noise is of it, it has too."""
+    zeros = tuple(jnp.zeros((4, 64, 64, 3)) for _ in record.LEVELS)
+    show = jax.jit(lambda image: augment.guided(jax.random.key(1), jnp.arange(4), image, record.LEVELS))
+    noise = np.stack(show(zeros)).reshape(4, -1)
+    for place, t in enumerate(record.LEVELS):
+        assert noise[place].std() == pytest.approx(t, rel=0.02)
+        for later, less in list(enumerate(record.LEVELS))[place + 1 :]:
+            # x (1 - t) + noise of the one is the other's, (1 - t) / (1 - less) as large, and fresh noise.
+            shared = less**2 * (1 - t) / (1 - less)
+            assert np.mean(noise[place] * noise[later]) == pytest.approx(shared, abs=0.02 * t * less)
+    one = jnp.ones((4, 64, 64, 3))
+    for t, shown, alone in zip(record.LEVELS, show(one), show(zeros), strict=True):
+        np.testing.assert_allclose(shown - alone, 1 - t, atol=1e-6)
+    np.testing.assert_array_equal(np.stack(show(one)), np.stack(show((one,) * 4)))
+
+
+def test_bfloat16_measures_the_same_penalty():
+    """What is divided by .01 is not what rounding leaves of it."""
+    both: dict[str, Any] = {"width": 64, "depth": 12, "heads": 4}
+    config = cfg.Config(
+        generator=cfg.GATGenerator(**both),
+        discriminator=cfg.GATDiscriminator(**both),
+        difference=record.SIGMA,
+        guidance=record.LEVELS,
+        precision="bfloat16",
+    )
+    game = build.game(config, (8, 8, 3), 0)
+    assert isinstance(game.generator, gat.Generator)
+    assert game.generator.dtype == jnp.bfloat16
+    image = tuple(record.random(f"near{level}", 64, 8, 8, 3) for level in range(4))
+    step = [0.01 * record.random(f"step{level}", 64, 8, 8, 3) for level in range(4)]
+    moved = tuple(a + b for a, b in zip(image, step, strict=True))
+
+    @jax.jit
+    def penalties():
+        params: Any = game.discriminator.init(jax.random.key(0), image)
+        networks: Any = gat.Discriminator(**both), game.discriminator
+        changes = [network.apply(params, moved) - network.apply(params, image) for network in networks]
+        return [losses.zero_centred(change / record.SIGMA) for change in changes]
+
+    exact, found = map(float, penalties())
+    assert exact > 0
+    assert found == pytest.approx(exact, rel=0.1)

@@ -3,7 +3,7 @@
     JAX_NUM_CPU_DEVICES=2 python tests/two_devices.py
 
 A process of its own, as eight_devices.py, whose measure it takes. Three steps with SGD, with all that a family brings:
-noise, mixed styles, path lengths, penalties, pyramids, growing layers, conditional normalisation.
+noise, mixed styles, path lengths, penalties, pyramids, growing layers, conditional normalisation, averages of classes.
 """
 
 import dataclasses
@@ -64,6 +64,16 @@ FAMILIES = {
         fake_labels="uniform",
         ema_half_life=100.0,
         ema_ramp=0.5,
+    ),
+    "gat": cfg.Config(
+        generator=cfg.GATGenerator(width=16, depth=4, heads=2, patch=4),
+        discriminator=cfg.GATDiscriminator(width=16, depth=4, heads=2, patch=4, embedding=8),
+        conditional=True,
+        loss="relativistic_paired",
+        r2=0.1,
+        difference=0.01,
+        guidance=(0.885, 0.76, 0.51, 0.01),
+        augment=("colours", "translation", "cutout", "mirror"),
     ),
 }
 

@@ -27,7 +27,7 @@ class Export:
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Directory of the run."""
     truncation: float | None = None
-    """Of stylegan2 runs: styles drawn towards their average by this factor, in the program."""
+    """Of runs with styles: these drawn towards their average by this factor, in the program."""
     best: bool = False
     """From the best checkpoint (trained with --best) rather than from the newest."""
     out: Path | None = None

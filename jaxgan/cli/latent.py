@@ -22,7 +22,7 @@ _FRAMES = 100  # Pictures, at the most, on the way of a projection.
 
 @dataclasses.dataclass(frozen=True)
 class Mix:
-    """Mix styles (stylegan2 runs): coarse ones from the pictures along the top, the rest from those down the side."""
+    """Mix styles (stylegan2, gat): coarse ones from the pictures along the top, the rest from those down the side."""
 
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Directory of the run."""
@@ -60,15 +60,16 @@ class Mix:
         trained, label = _read(self.run, self.best, self.label)
         game, variables, key = trained.game, trained.state.ema, jax.random.key(self.seed)
         if not mix.has_styles(game):
-            raise UserError(f"{self.run}: has no styles to mix; train a stylegan2 config")
+            raise UserError(f"{self.run}: has no styles to mix; train a stylegan2 or gat config")
         latent = sampling.draw_latents(game, key, self.columns + self.rows)
-        styles = mix.styles(game, variables, latent, _labels(label, len(latent)))
+        labels = _labels(label, len(latent))
+        styles = mix.styles(game, variables, latent, labels)
         layers = styles.shape[1]
         crossover = max(1, layers // 3) if self.crossover is None else self.crossover
         if not 0 <= crossover <= layers:
             raise UserError(f"--crossover must be 0 to {layers}, the layers of {self.run}, not {crossover}")
         if self.truncation is not None:
-            styles = stylegan2.truncate(styles, variables["batch_stats"]["average_style"], self.truncation)
+            styles = stylegan2.truncate(styles, sampling.average_style(variables, labels), self.truncation)
         sheet = mix.grid(game, variables, styles[: self.columns], styles[self.columns :], crossover)
         images.save(out, images.grid(trained.put_right(sheet.reshape(-1, *sheet.shape[2:])), self.columns + 1))
         print(f"{crossover} of {layers} layers from the top, step {int(trained.state.step)}: {out}")
@@ -88,7 +89,7 @@ class Project:
     steps: int = 500
     """Iterations."""
     plus: bool = False
-    """Search a style for each layer rather than one for all (stylegan2 runs): nearer, but further from training."""
+    """Search a style for each layer rather than one for all (stylegan2, gat): nearer, but further from training."""
     seed: int = 0
     """Of the start and of the noise."""
     label: int | None = None
@@ -113,7 +114,7 @@ class Project:
         images.check_suffix(out, images.ANIMATIONS)
         trained, label = _read(self.run, self.best, self.label)
         if self.plus and not mix.has_styles(trained.game):
-            raise UserError(f"--plus: {self.run} has no styles; leave it out, or train a stylegan2 config")
+            raise UserError(f"--plus: {self.run} has no styles; leave it out, or train a stylegan2 or gat config")
         target = _open(self.image, _shape(trained), trained.shown)
         found = self._search(trained, label, target, open_console(self.quiet, stderr=True))
 

@@ -39,10 +39,10 @@ class Sample:
     label: int | None = None
     """Only this class (conditional runs); otherwise all classes in turn, of --seeds the seed's remainder."""
     truncation: float | None = None
-    """Less variety, more typical pictures: redraw latent components beyond +- this (try 1); of stylegan2 runs, draw
+    """Less variety, more typical pictures: redraw latent components beyond +- this (try 1); of runs with styles, draw
     styles towards their average by this factor (try 0.7)."""
     truncation_cutoff: int | None = None
-    """Of stylegan2 runs: only so many of the styles, from the coarsest on."""
+    """Of runs with styles: only so many of these, from the coarsest on."""
     noise: Literal["same", "own", "none"] = "same"
     """Of stylegan2 runs: the same noise in all pictures, each picture's own, or none."""
     standing: int = 0
@@ -73,6 +73,8 @@ class Sample:
             variables = self._standing(trained, variables)
         if mix.has_styles(trained.game):
             psi = self._by_layer(psi, cast(Any, trained.game.generator).layers)
+            if self.noise != "same" and "noise" not in variables:
+                raise UserError(f"--noise: {self.run} draws none; it is for stylegan2 runs")
             if self.noise == "none":
                 variables = {**variables, "noise": jax.tree.map(jnp.zeros_like, variables["noise"])}
             elif self.noise == "own":
@@ -82,7 +84,7 @@ class Sample:
                     )
                 noise = stream(jax.random.key(self.seed), "noise")
         elif self.noise != "same" or self.truncation_cutoff is not None:
-            raise UserError(f"--noise, --truncation-cutoff: {self.run} has no styles; they are for stylegan2 runs")
+            raise UserError(f"--noise, --truncation-cutoff: {self.run} has no styles; they are for runs with these")
         batch = None if chosen is None else _TOGETHER
         pictures = sampling.pictures(trained.game, variables, latent, label, psi, noise, batch)
         pictures = trained.put_right(pictures)
@@ -143,11 +145,11 @@ class Interpolate:
     """Of the latents."""
     through: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SEED|FILE ...")] = ()
     """In place of --count and --seed: the places to visit, seeds as of `sample --seeds`, and .npz files that `jaxgan
-    project` wrote. With styles among them (stylegan2 runs) the walk is through styles, on straight lines."""
+    project` wrote. With styles among them (stylegan2, gat) the walk is through styles, on straight lines."""
     label: int | None = None
     """Only this class (conditional runs); otherwise class 0."""
     truncation: float | None = None
-    """Redraw latent components beyond +- this; of stylegan2 runs, draw styles towards their average by this factor."""
+    """Redraw latent components beyond +- this; of runs with styles, draw these towards their average by this factor."""
     best: bool = False
     """From the best checkpoint (trained with --best) rather than from the newest."""
     out: Path | None = None
@@ -234,7 +236,7 @@ class _Draw:
             if latent.ndim == 1:
                 styles = mix.styles(game, variables, latent[None], label)
                 if psi is not None:
-                    styles = stylegan2.truncate(styles, variables["batch_stats"]["average_style"], psi)
+                    styles = stylegan2.truncate(styles, sampling.average_style(variables, label), psi)
                 found[name] = styles[0]
         return trained, mix.of_styles(game), jnp.stack([found[name] for name in named]), None
 

@@ -31,7 +31,7 @@ def of(trained: Trained, origin: Origin, numbers: np.ndarray) -> np.ndarray:
     def logits(variables: Any, image: jax.Array, label: jax.Array | None) -> jax.Array:
         params, stats = variables
         x = image.astype(jnp.float32) / 127.5 - 1
-        shown = judging.packed(game, judging.viewed(game, x, stats))
+        shown = judging.plain(game, x, stats)
         labels = () if label is None else (label,)
         return judging.apply(game.discriminator, params, stats, shown, *labels, key=jax.random.key(0))[0].reshape(-1)
 

@@ -107,8 +107,14 @@ def generate(
     apply: Any = functools.partial(game.generator.apply, variables)  # pyright: ignore[reportCallIssue]
     styles = apply(latent, label, train=False, method="mapping")
     if psi is not None:
-        styles = stylegan2.truncate(styles, variables["batch_stats"]["average_style"], psi)
+        styles = stylegan2.truncate(styles, average_style(variables, label), psi)
     return apply(styles, train=noise is not None, rngs=noise, method="synthesis")
+
+
+def average_style(variables: Any, label: jax.Array | None) -> jax.Array:
+    """What styles are drawn towards: the average one [W], or each class's [N, 1, W] where a generator keeps these."""
+    average = variables["batch_stats"]["average_style"]
+    return average if average.ndim == 1 else average[label][:, None]
 
 
 def pictures(

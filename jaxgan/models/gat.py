@@ -74,7 +74,7 @@ class Generator(nn.Module):
     axis: str | None = None
 
     def setup(self) -> None:
-        self.mapper = _Mapping(self.width, self.classes)
+        self.mapper = _Mapping(self.width, self.classes, conv.wider(self.dtype, jnp.float32))
         self.synthesizer = _Synthesis(
             self.size, self.channels, self.width, self.depth, self.heads, self.patch, self.rematerialise, self.dtype
         )
@@ -85,6 +85,11 @@ class Generator(nn.Module):
         self, latent: jax.Array, label: jax.Array | None = None, train: bool = True
     ) -> jax.Array | tuple[jax.Array, ...]:
         return self.synthesis(self.mapping(latent, label, train), train)
+
+    @property
+    def layers(self) -> int:
+        """How many styles a picture takes."""
+        return PICTURES
 
     def mapping(self, latent: jax.Array, label: jax.Array | None = None, train: bool = True) -> jax.Array:
         """The styles of latents: float32 [N, 4, width], a quarter of the depth each, all alike."""
@@ -121,8 +126,8 @@ class Discriminator(nn.Module):
         embedding: length of a class's vector, on which the logit projects.
         classes: number of classes; 0 if not conditional.
         rematerialise: compute blocks again where their gradients are, rather than keep what they computed.
-        dtype: what the blocks' products are computed in. All else is float32: where the logits of two pictures that
-            differ little are subtracted, the rounding of what comes first and last would drown the difference.
+        dtype: what the blocks' products are computed in; all else is float32. Where logits of pictures that differ
+            little are subtracted (`Game.difference`), float32 it must be.
     """
 
     width: int = 384
@@ -187,14 +192,15 @@ class _Mapping(nn.Module):
 
     width: int
     classes: int
+    dtype: layers.DTYPE
 
     @nn.compact
     def __call__(self, latent: jax.Array, label: jax.Array | None) -> jax.Array:
-        x = _normalised(latent, 1e-8)
+        x = _normalised(latent.astype(self.dtype), 1e-8)
         if layers.check_label(label, self.classes) is not None:
             init = nn.initializers.normal(0.02)
             embedding = nn.Embed(self.classes, latent.shape[-1], embedding_init=init, name="label")(label)
-            x = jnp.concatenate([_normalised(embedding, 1e-8), x.astype(embedding.dtype)], axis=-1)
+            x = jnp.concatenate([_normalised(embedding.astype(x.dtype), 1e-8), x], axis=-1)
         return _Slow(self.width, name="dense1")(jax.nn.silu(_Slow(self.width, name="dense0")(x)))
 
 
@@ -348,11 +354,11 @@ def _attended(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     References:
         Vaswani et al., Attention Is All You Need, arXiv 1706.03762, equation 1.
     """
-    precision = jax.lax.DotAlgorithmPreset.BF16_BF16_F32 if q.dtype == jnp.bfloat16 else None
+    precision = jax.lax.DotAlgorithmPreset.BF16_BF16_F32 if q.dtype == jnp.bfloat16 else "high"
     wide = conv.wider(q.dtype, jnp.float32)
     logits = jnp.einsum("nqhf,nkhf->nhqk", q, k, precision=precision, preferred_element_type=wide)
     weights = jax.nn.softmax(logits * q.shape[-1] ** -0.5, axis=-1).astype(v.dtype)
-    return jnp.einsum("nhqk,nkhf->nqhf", weights, v)
+    return jnp.einsum("nhqk,nkhf->nqhf", weights, v, precision=precision)
 
 
 def _normalised(x: jax.Array, epsilon: float = _EPSILON) -> jax.Array:
@@ -360,9 +366,9 @@ def _normalised(x: jax.Array, epsilon: float = _EPSILON) -> jax.Array:
 
 
 def _dense(features: int, dtype: layers.DTYPE, name: str, gain: float = 1.0) -> layers.Dense:
-    """A fully connected layer with Xavier's initialisation; in float32 it is exact on every platform."""
+    """A fully connected layer with Xavier's initialisation; float32 is TF32 or three products of bfloat16 at least."""
     init = nn.initializers.variance_scaling(gain**2, "fan_avg", "uniform")
-    return layers.Dense(features, dtype=dtype, kernel_init=init, precision="highest", name=name)
+    return layers.Dense(features, dtype=dtype, kernel_init=init, precision="high", name=name)
 
 
 def _scanned(block: type[nn.Module], depth: int, rematerialise: bool) -> Any:

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.step import warp, window
-from jaxgan.step.keys import each, stream
+from jaxgan.step.keys import each, normal, stream
 
 Augment = Callable[[jax.Array, Any, jax.Array], Any]
 """(keys [N], image pytree of [N, H, W, C] in [-1, 1], probability scalar) -> the same shapes and dtypes.
@@ -50,6 +50,30 @@ def cutout(keys: jax.Array, image: Any, probability: jax.Array) -> Any:
 def flip(keys: jax.Array, image: Any, probability: jax.Array) -> Any:
     """Mirrors left and right, every second time."""
     return _changed(keys, image, probability / 2, lambda key, x: x[:, ::-1])
+
+
+def colours(keys: jax.Array, image: Any, probability: jax.Array) -> Any:
+    """Brightness, saturation and contrast as `colour` has them, but together, every second time, as GAT's authors do.
+
+    Around the mean colours of the last picture of the pytree, of one size with the others.
+    """
+
+    def one(key: jax.Array, x: jax.Array, last: jax.Array) -> jax.Array:
+        happens = jax.random.uniform(key, dtype=probability.dtype) < probability / 2
+        pixel, mean = jnp.mean(last, axis=-1, keepdims=True), jnp.mean(last)
+        y = pixel + (x + _uniform(stream(key, "brightness"), x, -0.5, 0.5) - pixel) * _uniform(
+            stream(key, "saturation"), x, 0, 2
+        )
+        y = mean + (y - mean) * _uniform(stream(key, "contrast"), x, 0.5, 1.5)
+        return jnp.where(happens, y, x)
+
+    last = jax.tree.leaves(image)[-1]
+    return jax.tree.map(lambda leaf: jax.vmap(one)(keys, leaf, last), image)
+
+
+def mirror(keys: jax.Array, image: Any, probability: jax.Array) -> Any:
+    """Mirrors left and right two times in five, as GAT's authors do, so that what is shown says which way it was."""
+    return _changed(keys, image, 0.4 * probability, lambda key, x: x[:, ::-1])
 
 
 def blit(keys: jax.Array, image: Any, probability: jax.Array) -> Any:
@@ -140,7 +164,20 @@ def grain(keys: jax.Array, image: Any, probability: jax.Array) -> Any:
 
 POLICIES: dict[str, Augment] = {
     policy.__name__: policy
-    for policy in (colour, translation, cutout, flip, blit, geometry, tone, rare_tone, filter, grain)
+    for policy in (
+        colour,
+        translation,
+        cutout,
+        flip,
+        colours,
+        mirror,
+        blit,
+        geometry,
+        tone,
+        rare_tone,
+        filter,
+        grain,
+    )
 }
 """By the names that configs use."""
 
@@ -187,6 +224,40 @@ def noise(key: jax.Array, index: jax.Array, image: Any, sigma: jax.Array) -> Any
         return leaf + sigma.astype(leaf.dtype) * drawn
 
     return structure.unflatten([noisy(place, leaf) for place, leaf in enumerate(leaves)])
+
+
+def repeated(image: Any, levels: tuple[float, ...]) -> tuple[jax.Array, ...]:
+    """A picture for each level of noise: those of a tuple, or one array as often as there are levels."""
+    return image if isinstance(image, tuple) else (image,) * len(levels)
+
+
+def guided(key: jax.Array, index: jax.Array, image: Any, levels: tuple[float, ...]) -> tuple[jax.Array, ...]:
+    """Guidance by pictures with ever less noise: `x (1 - t) + t noise`, t from the first picture to the last.
+
+    A generator's first pictures need to be right only as far as they can be told from real ones through the noise, so
+    each part of it has something of its own to learn. The noise of a picture is that of the one after it, as much as
+    that has of it, and fresh noise: what one picture shows no other denies.
+
+    Args:
+        key: PRNG key.
+        index: int32 [N], each example's place in the whole batch.
+        image: a tuple of [N, H, W, C], a picture a level, or one array that stands for all of them.
+        levels: t of each picture, below 1, falling.
+
+    Returns:
+        A tuple of [N, H, W, C].
+
+    References:
+        Hyun et al., Scalable GANs with Transformers, arXiv 2509.24935, section 3.2; .885, .76, .51, .01 there.
+    """
+    shown, total, before = [], 0, 0.0
+    for place, (level, picture) in reversed(list(enumerate(zip(levels, repeated(image, levels), strict=True)))):
+        kept = (1 - level) / (1 - before)
+        fresh = normal(jax.random.fold_in(key, place), index, picture.shape[1:]).astype(picture.dtype)
+        total = kept * total + math.sqrt(max(0, level**2 - (kept * before) ** 2)) * fresh
+        shown.append((1 - level) * picture + total)
+        before = level
+    return tuple(shown[::-1])
 
 
 def adapt(

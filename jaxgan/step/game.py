@@ -69,12 +69,16 @@ class Game:
         noisy_labels: probability that a real and a fake example are exchanged in the discriminator's loss.
         r1: weight gamma of the R1 penalty (`losses.zero_centred` at real examples); 0 for none, as for all weights.
         r2: weight of the same at fakes.
+        difference: measure R1 and R2 by a difference: how much the logits change when normal noise of this standard
+            deviation is added to the pictures, before augmentation; on average over noise the same, without second
+            derivatives. For networks without statistics. 0 for exact gradients.
         gradient_penalty: weight of WGAN-GP's penalty (`losses.one_centred` between real and fake examples).
         dragan: weight of DRAGAN's (`losses.one_centred` around real examples).
         drift: weight of the mean square of real examples' logits, which keeps these near 0 (arXiv 1710.10196, appendix
             A.1).
-        penalty_at: where R1 and R2 take the slope: "picture", before augmentation, as their authors do; "shown", of
-            what the discriminator is shown. The other penalties' examples are mixed of what is shown.
+        penalty_at: where R1 and R2 take the slope, if not by `difference`: "picture", before augmentation, as their
+            authors do; "shown", of what the discriminator is shown. The other penalties' examples are mixed of what is
+            shown.
         penalty_every: apply penalties at every so-manieth step only, so many times as strong (arXiv 1912.04958,
             section 3.1).
         penalty_decay_steps: steps in which the weights of R1 and R2 fall, by a cosine,
@@ -91,6 +95,8 @@ class Game:
             about, less the share that it is wrong about, is this (ADA, arXiv 2006.06676); with losses whose logits
             have no zero, of pairs of a real example and a fake. None keeps the probability.
         ada_images: real examples it takes for the probability to go from 0 to 1.
+        guidance: noise of each of a generator's pictures, from the first to the last (see `augment.guided`); of real
+            ones as many are made. None of it, and one picture, if empty.
         instance_noise: standard deviation of noise on all that the discriminator sees, real and fake.
         instance_noise_steps: steps in which that falls to 0; 0 keeps it.
         pack: examples that the discriminator judges together, side by side in the last dimension (PacGAN, arXiv
@@ -125,6 +131,7 @@ class Game:
     noisy_labels: float = 0.0
     r1: float = 0.0
     r2: float = 0.0
+    difference: float = 0.0
     gradient_penalty: float = 0.0
     dragan: float = 0.0
     drift: float = 0.0
@@ -141,6 +148,7 @@ class Game:
     augment_rise_steps: int = 0
     ada_target: float | None = None
     ada_images: int = 500_000
+    guidance: tuple[float, ...] = ()
     instance_noise: float = 0.0
     instance_noise_steps: int = 0
     pack: int = 1

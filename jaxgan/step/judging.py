@@ -46,13 +46,31 @@ def viewed(game: Game, image: Any, stats: Any) -> Any:
     return game.view(image, stats["fade"]["alpha"] if "fade" in stats else jnp.ones(()))
 
 
-def shown(game: Game, state: TrainState, image: Any, batch: Batch, key: jax.Array) -> Any:
-    """What the discriminator is shown of images: augmented, noisy, packed."""
+def plain(game: Game, image: Any, stats: Any) -> Any:
+    """What the discriminator is shown of real images that are neither augmented nor noisy; `stats` as for `viewed`."""
+    return packed(game, matching(game, viewed(game, image, stats)))
+
+
+def matching(game: Game, image: Any) -> Any:
+    """Real images as the generator makes its own: the same one for each of several pictures (`Game.guidance`)."""
+    return augment.repeated(image, game.guidance) if game.guidance else image
+
+
+def shown(game: Game, state: TrainState, image: Any, batch: Batch, key: jax.Array, like: Any = None) -> Any:
+    """What the discriminator is shown of images: augmented, noisy, packed.
+
+    Where `like` is given, augmentation takes the mean colours of that: so images that differ a little are changed
+    alike.
+    """
     if game.augment:
         probability = state.augment
         if game.augment_rise_steps:
             probability *= 1 - schedules.falling(state.step, game.augment_rise_steps, 0.0)
+        image = image if like is None else (image, like)
         image = augment.apply(game.augment, stream(key, "augment"), batch["index"], image, probability)
+        image = image if like is None else image[0]
+    if game.guidance:
+        image = augment.guided(stream(key, "guidance"), batch["index"], image, game.guidance)
     if used(game.instance_noise):
         sigma = jnp.asarray(game.instance_noise, jnp.float32)
         if game.instance_noise_steps:
@@ -61,11 +79,18 @@ def shown(game: Game, state: TrainState, image: Any, batch: Batch, key: jax.Arra
     return packed(game, image)
 
 
+def moved(game: Game, state: TrainState, batch: Batch, key: jax.Array, kind: str, image: Any) -> Any:
+    """What the discriminator is shown of "real" or "fake" images a small step away: all else about them stays."""
+    step = jnp.asarray(game.difference, jnp.result_type(float))
+    other = augment.noise(stream(key, f"difference {kind}"), batch["index"], image, step)
+    return shown(game, state, other, batch, stream(key, f"shown {kind}"), like=image)
+
+
 def shown_from(
     game: Game, state: TrainState, image: Any, batch: Batch, key: jax.Array
 ) -> tuple[Any, Callable[[Any], Any]]:
     """As `shown`, and what takes a slope there to where R1 and R2 measure it (`Game.penalty_at`)."""
-    if game.penalty_at == "shown":
+    if game.penalty_at == "shown" or used(game.difference):  # By a difference there is no slope to take anywhere.
         return shown(game, state, image, batch, key), lambda slope: slope
     image, pullback = jax.vjp(lambda image: shown(game, state, image, batch, key), image)
     return image, lambda slope: packed(game, pullback(slope)[0])
@@ -74,7 +99,8 @@ def shown_from(
 def preview(game: Game, image: jax.Array, key: jax.Array, step: int) -> jax.Array:
     """How the discriminator would see real images [N, H, W, C] at a step, each of them the first in its place.
 
-    The probability of augmentation is that at the beginning. Of a pyramid the largest pictures are returned.
+    The probability of augmentation is that at the beginning. Of a pyramid the largest pictures are returned, of those
+    with guidance the last, which have the least noise.
     """
     batch = {"image": image, "index": jnp.arange(len(image), dtype=jnp.int32)}
     nothing: Any = None
@@ -87,7 +113,8 @@ def preview(game: Game, image: jax.Array, key: jax.Array, step: int) -> jax.Arra
         path_length=jnp.zeros((), jnp.float32),
     )
     key = stream(jax.random.fold_in(key, step), "shown real")
-    return max(jax.tree.leaves(shown(game, state, viewed(game, image, {}), batch, key)), key=lambda leaf: leaf.size)
+    seen = jax.tree.leaves(shown(game, state, viewed(game, image, {}), batch, key))
+    return max(reversed(seen), key=lambda leaf: leaf.size)
 
 
 def packed(game: Game, image: Any) -> Any:
