@@ -13,7 +13,8 @@ stages and for PyTorch. The third prints both programs' losses after 50 iteratio
 prints the peak memory of a process that does a few iterations; the last its growth over 1,000 iterations of L-BFGS.
 
 What is minimised is Gatys's objective, Gram matrices, layers of equal weight, zeros beyond the edges, whatever the
-defaults are; with --recipe it is that of the defaults, on both sides.
+defaults are; with --recipe it is that of the defaults, on both sides. `--device cuda` is PyTorch's device; ours is JAX's
+default one.
 """
 
 import dataclasses
@@ -36,6 +37,7 @@ from jaxgan.support.console import open_console
 
 ROUNDS, ITERATIONS = 4, 3
 RECIPE = False  # Whether the objective is that of the defaults.
+DEVICE = "cpu"  # PyTorch's.
 WEIGHTS = (1.0, 20.0, 10.0)
 ADAM = optax.adam(0.02, b2=0.99)  # PyTorch's side has the same.
 
@@ -70,9 +72,11 @@ def options(
 
 
 def torch_side(size: int):
+    import torch_device
     import torch_style
     from safetensors.numpy import load_file
 
+    torch_device.use(DEVICE)
     path = f"{jaxgan.__path__[0]}/support/assets/vgg/vgg16.safetensors"
     layers: dict[str, float] = {name: weight if RECIPE else 1.0 for name, weight in recipe.STYLE_LAYERS}
     kinds = {"style_loss": recipe.STYLE_LOSS, "padding": recipe.PADDING} if RECIPE else {}
@@ -218,6 +222,10 @@ def main() -> None:
     if "--recipe" in arguments:
         globals()["RECIPE"] = True
         arguments.remove("--recipe")
+    if "--device" in arguments:
+        at = arguments.index("--device")
+        globals()["DEVICE"] = arguments[at + 1]
+        del arguments[at : at + 2]
     if arguments[:1] == ["--memory"]:
         memory(arguments[1], int(arguments[2]))
     elif arguments[:1] == ["--same"]:

@@ -27,10 +27,10 @@ class VGG(nn.Module):
         for index, name in enumerate(names):
             if index and name[4] != names[index - 1][4]:
                 self.steps.append((f"pool{names[index - 1][4]}", nn.MaxPool2d(2)))
-            kernel = torch.from_numpy(arrays[f"{name}.kernel"].astype(np.float32).transpose(3, 2, 0, 1).copy())
+            kernel = torch.as_tensor(arrays[f"{name}.kernel"].astype(np.float32).transpose(3, 2, 0, 1).copy())
             conv = nn.Conv2d(kernel.shape[1], kernel.shape[0], 3, padding=1, padding_mode=padding)
             conv.weight.data = kernel.contiguous(memory_format=torch.channels_last)
-            conv.bias = nn.Parameter(torch.from_numpy(arrays[f"{name}.bias"].astype(np.float32)))
+            conv.bias = nn.Parameter(torch.as_tensor(arrays[f"{name}.bias"].astype(np.float32)))
             self.steps += [(name, conv), (name.replace("conv", "relu"), nn.ReLU())]
         last = max(index for index, (name, _) in enumerate(self.steps) if name in self.layers)
         self.steps = self.steps[: last + 1]
@@ -124,7 +124,7 @@ class Gatys:
         self.network, self.weights = VGG(arrays, (*layers, CONTENT), padding), weights
         self.layers = {name: weight / sum(layers.values()) for name, weight in layers.items()}
         start, other = (
-            torch.from_numpy(x.transpose(2, 0, 1)[None].copy()).contiguous(memory_format=torch.channels_last)
+            torch.as_tensor(x.transpose(2, 0, 1)[None].copy()).contiguous(memory_format=torch.channels_last)
             for x in (content, style)
         )
         with torch.no_grad():
@@ -140,7 +140,7 @@ class Gatys:
     def begin(self, picture: np.ndarray) -> None:
         """Goes on from a picture [H, W, 3] instead of the content."""
         with torch.no_grad():
-            self.image.copy_(torch.from_numpy(picture.transpose(2, 0, 1)[None].copy()))
+            self.image.copy_(torch.as_tensor(picture.transpose(2, 0, 1)[None].copy()))
 
     def losses(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         features = self.network(self.image)
