@@ -13,8 +13,8 @@ stages and for PyTorch. The third prints both programs' losses after 50 iteratio
 prints the peak memory of a process that does a few iterations; the last its growth over 1,000 iterations of L-BFGS.
 
 What is minimised is Gatys's objective, Gram matrices, layers of equal weight, zeros beyond the edges, whatever the
-defaults are; with --recipe it is that of the defaults, on both sides. `--device cuda` is PyTorch's device; ours is JAX's
-default one.
+defaults are; with --recipe it is that of the defaults, on both sides. `--device cuda` is PyTorch's device; ours is
+JAX's default one.
 """
 
 import dataclasses
