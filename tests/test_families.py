@@ -72,7 +72,7 @@ def test_no_device_computes_what_another_does():
     )
     assert process.returncode == 0, process.stderr[-3000:]
     shares = json.loads(process.stdout)
-    assert len(shares) == 3 * 7 + 1
+    assert len(shares) == 3 * 8 + 1
     assert {name: share for name, share in shares.items() if abs(share - 1) > 0.01} == {}
 
 

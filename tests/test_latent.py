@@ -322,7 +322,9 @@ def styled_run(styled, monkeypatch, tmp_path):
     """A directory that reads as a run of styles."""
     game, variables = styled
     state: Any = SimpleNamespace(ema=variables, step=jnp.int32(7))
-    trained: Any = SimpleNamespace(game=game, state=state, shape=(SIDE, SIDE, 3), classes=0)
+    trained: Any = SimpleNamespace(
+        game=game, state=state, shape=(SIDE, SIDE, 3), classes=0, shown=None, put_right=lambda pictures: pictures
+    )
     monkeypatch.setattr(directory, "read", lambda run, best=False: trained)
     return tmp_path
 
@@ -423,7 +425,7 @@ def test_mistakes_are_one_line(run, quick, tmp_path, capsys):
     Image.new("L", (28, 28)).save(tmp_path / "a.png")
     picture = tmp_path / "a.png"
     for arguments, message in [
-        (["mix", run], f"{run}: has no styles to mix; train a stylegan2 config"),
+        (["mix", run], f"{run}: has no styles to mix; train a stylegan2 or gat config"),
         (["mix", run, "--rows", 0], "--rows must be at least 1, not 0"),
         (["mix", run, "--truncation", -1], "--truncation must be 0 or more, not -1.0"),
         (["project", run, picture, "--plus"], f"--plus: {run} has no styles"),
