@@ -1,23 +1,14 @@
-"""Notebooks: every cell runs, quickly and without a warning, and what is shown has the cells of the source."""
+"""Notebooks: what is shown has the cells of the source, without an error, and every picture has a text."""
 
 from pathlib import Path
 
 import jupytext
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 SOURCES = sorted(FOLDER.glob("[0-9]*.py"))
 MOST = 500_000  # Bytes of a notebook with its outputs.
-
-
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-def test_every_cell_runs(source: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("JAXGAN_QUICK", "1")
-    notebook = jupytext.read(source)
-    notebook.cells.insert(0, nbformat.v4.new_code_cell("import warnings; warnings.simplefilter('error')"))
-    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(FOLDER)}}).execute()
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
