@@ -114,7 +114,7 @@ for layer in ("relu1_2", "relu3_1", "relu5_1"):
 _ = row(
     [content, *found],
     ["the content", "from relu1_2", "from relu3_1", "from relu5_1"],
-    "The cat, and what three layers bring back of it from noise: nearly all, most with odd colours, a vague form.",
+    "The cat, and what three layers bring back of it from noise: nearly all, most with odd colours, hardly anything.",
 )
 
 # %% [markdown]
@@ -200,7 +200,8 @@ _ = row(
 #
 # Gradient descent takes steps along the slope. Adam scales each pixel's step by how large its slopes have been. L-BFGS
 # estimates how the slope changes, and searches along the line; each of its iterations may look at the network more than
-# once. All three start from the same noise.
+# once. All three start from the same noise, from
+# which the way to the cat is long: that is why `init` is the content by default.
 
 # %%
 curves, found = {}, []
@@ -217,7 +218,9 @@ axes.set_ylabel("loss")
 axes.legend()
 _ = show(figure, "The loss over iterations of gradient descent, Adam and L-BFGS, on a logarithmic scale.")
 _ = row(
-    found, [f"{names[name]}: {curve[-1]:.2f}" for name, curve in curves.items()], "What each of the three has made."
+    found,
+    [f"{names[name]}: {curve[-1]:.2f}" for name, curve in curves.items()],
+    "What each of the three has made of the noise: swirls, in which the cat is not to be seen yet.",
 )
 
 # %% [markdown]
@@ -241,7 +244,7 @@ chosen = strip[:6]
 _ = row(
     chosen,
     [f"after {max(1, STEPS // 6) * (index + 1)}" for index in range(len(chosen))],
-    "Six steps from noise to a painted cat.",
+    "Six steps from noise: strokes of the style come first; the cat would need more iterations.",
 )
 
 # %% [markdown]

@@ -25,7 +25,8 @@ def test_what_is_shown_has_the_cells_of_the_source(source: Path):
     for cell in nbformat.read(shown, 4).cells:
         for output in cell.get("outputs", ()):
             assert output.output_type != "error"
-            if "image/png" in output.get("data", {}):
-                pictures += 1
-                assert output.metadata["image/png"]["alt"]
+            for kind in output.get("data", {}):
+                if kind.startswith("image/"):
+                    pictures += 1
+                    assert output.metadata[kind]["alt"]
     assert pictures

@@ -26,10 +26,18 @@ def show(what: Any, alt: str, place: Any = None) -> Any:
         what = Image.open(buffer).convert("RGB")
         buffer = io.BytesIO()
     image = Image.fromarray(np.squeeze(what)) if isinstance(what, np.ndarray) else what
-    # A notebook is to stay small: few colours take a third of the bytes.
-    (image if image.mode == "L" else image.quantize(128)).save(buffer, "png", optimize=True)
-    data, metadata = {"image/png": buffer.getvalue(), "text/plain": alt}, {"image/png": {"alt": alt}}
+    kind, encoded = smallest(image)
+    data, metadata = {kind: encoded, "text/plain": alt}, {kind: {"alt": alt}}
     if place is None:
         return display.display(data, raw=True, metadata=metadata, display_id=True)
     place.update(data, raw=True, metadata=metadata)
     return place
+
+
+def smallest(image: Image.Image) -> tuple[str, bytes]:
+    """A picture in few bytes, so that a notebook stays small: as PNG of few colours, or as JPEG; and its MIME type."""
+    png, jpeg = io.BytesIO(), io.BytesIO()
+    (image if image.mode == "L" else image.quantize(128)).save(png, "png", optimize=True)
+    image.convert("RGB").save(jpeg, "jpeg", quality=65, optimize=True)
+    found = {"image/png": png.getvalue(), "image/jpeg": jpeg.getvalue()}
+    return min(found.items(), key=lambda item: len(item[1]))
