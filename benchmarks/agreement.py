@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage, stats
 
-from jaxgan.evaluate import features, measures, origins, resizing, sliced
+from jaxgan.evaluate import features, measures, origins, report, resizing, sliced
 from jaxgan.evaluate.networks import lite0
 from jaxgan.style import weights
 from jaxgan.support import images
@@ -35,13 +35,11 @@ from jaxgan.support import images
 COUNT, SEED, SHEET = 1000, 0, 64
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 VARIANTS = "-1f3f[b-f]"
-SMALLER = ("frechet", "kernel", "sliced_wasserstein")
 
 
 def spoil(real: origins.Origin, out: Path) -> None:
     """Writes what can be made of one half of the real pictures."""
-    half = origins.halves(real, 1800, SEED, lambda name: re.sub(VARIANTS, "", name))[1]
-    pictures = np.concatenate(list(real.blocks(half)))
+    pictures = _half(real, 1)
     noise = np.random.default_rng(SEED).normal(0, 20, pictures.shape)
     count, side = len(pictures), pictures.shape[1]
     means = pictures.reshape(count, side // 4, 4, side // 4, 4, -1).mean((2, 4))
@@ -54,6 +52,12 @@ def spoil(real: origins.Origin, out: Path) -> None:
     }
     for name, array in made.items():
         np.savez_compressed(out / f"{name}.npz", np.round(array).astype(np.uint8))
+
+
+def _half(real: origins.Origin, which: int) -> np.ndarray:
+    """One half of the real pictures, variants of one on one side."""
+    halves = origins.halves(real, 1800, SEED, lambda name: re.sub(VARIANTS, "", name))
+    return np.concatenate(list(real.blocks(halves[which])))
 
 
 def sheets(out: Path) -> dict[str, np.ndarray]:
@@ -78,8 +82,7 @@ def measure(real: origins.Origin, out: Path, lite0: Path | None) -> None:
     path = out / "measures.json"
     found: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.is_file() else {}
     looks = {"vgg16": _vgg16()} | ({"lite0": _lite0(lite0)} if lite0 else {})
-    half = origins.halves(real, 1800, SEED, lambda name: re.sub(VARIANTS, "", name))[0]
-    pictures = np.concatenate(list(real.blocks(half)))
+    pictures = _half(real, 0)
     wanted = {network: look(pictures) for network, look in looks.items()}
     patches = _patches(pictures)
     for sheet, samples in sheets(out).items():
@@ -157,7 +160,7 @@ def compare(out: Path, exclude: list[str]) -> None:
     found: dict[str, dict[str, float]] = json.loads((out / "measures.json").read_text())
     values: dict[str, np.ndarray] = {}
     for one in next(iter(found.values())):
-        sign = 1 if one.split(" ")[0] in SMALLER else -1
+        sign = 1 if one.split(" ")[0] in report.SMALLER else -1
         values[one] = sign * np.array([found[name][one] for name in names])
     swd = np.log(values["sliced_wasserstein"])
     for one in list(values):

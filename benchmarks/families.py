@@ -102,8 +102,7 @@ def train(config: cfg.Config, run: Path, mark: float) -> None:
     trained = directory.read(run)
     game, ema = trained.game, trained.state.ema
     latent = sampling.draw_latents(game, jax.random.key(SEED), COUNT)
-    label = np.arange(COUNT, dtype=np.int32) % trained.classes if trained.classes else None
-    made = images.to_uint8(sampling.outputs(game, ema, latent, label))
+    made = sampling.pictures(game, ema, latent, sampling.labels(COUNT, trained.classes))
     np.savez_compressed(run / f"{mark:g}.npz", made)
     images.save(run / f"{mark:g}.png", images.grid(made[:SHEET], 8))
     (run / "seconds").write_text(f"{total:.1f}")

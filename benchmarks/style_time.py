@@ -99,9 +99,11 @@ class Ours:
     def __init__(self, size: int, saving: bool = False) -> None:
         content, style = map(jnp.asarray, pictures(size))
         chosen = command.Style(size=size, save_memory=saving)
-        self.network = chosen.load_network(open_console(quiet=True))
-        bands = chosen.options((size, size)).band_rows
-        self.options = dataclasses.replace(options(((1.0, ITERATIONS),), ADAM), band_rows=bands)
+        console = open_console(quiet=True)
+        self.network = chosen.load_network(console)
+        self.options = options(((1.0, ITERATIONS),), ADAM)
+        if saving:
+            self.network, self.options = chosen._fitted(self.network, self.options, (size, size), console)
         since = time.perf_counter()
         # Its form is as `stylize` chooses it: the targets are computed once.
         self.targets = jax.block_until_ready(transfer.prepare(self.network, content, (style,), self.options, None, 1.0))

@@ -523,7 +523,8 @@ def _descended(
     with jax.numpy_dtype_promotion("standard"):
         # Some adapt to the loss: `value`, which those that do not are not given.
         optimizer = optax.with_extra_args_support(optimizer)
-        updates, optimizer_state = optimizer.update(gradients, player.optimizer, player.params, value=metrics["loss"])
+        value = metrics["minimised"]
+        updates, optimizer_state = optimizer.update(gradients, player.optimizer, player.params, value=value)
     metrics = metrics | {
         "gradient_norm": optax.tree.norm(gradients),
         "update_ratio": optax.tree.norm(updates) / optax.tree.norm(player.params),

@@ -7,6 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from failing import fails
 from PIL import Image
 
 from jaxgan import cli
@@ -60,15 +61,6 @@ def write_tar(path, files, mode):
 
 def skipped(out):
     return dict(line.split(": ", 1) for line in (out / "skipped.txt").read_text().splitlines())
-
-
-def fails(arguments, capsys):
-    with pytest.raises(SystemExit) as end:
-        cli.main([str(argument) for argument in arguments])
-    assert end.value.code == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1, error
-    return error
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "tar.bz2", "tar.xz"])
@@ -200,6 +192,8 @@ def test_several_labels_at_once_of_labels_csv(tmp_path):
     archive = write_zip(tmp_path / "a.zip", FILES | {"labels.csv": text.encode()})
     both = {"cat/0.png": "cat red", "cat/1.png": "cat blue", "dog/0.png": "dog red"}
     assert made(archive, tmp_path, labels=True)[1] == both
+    old = write_zip(tmp_path / "old.zip", FILES | {"labels.csv": text.replace("\n", "\r").encode()})
+    assert made(old, tmp_path / "old", labels=True)[1] == both
     one = made(archive, tmp_path / "one", labels=True, columns=("kind",))[1]
     assert one == {"cat/0.png": "cat", "cat/1.png": "cat", "dog/0.png": "dog", "dog/1.png": "dog"}
 
@@ -242,6 +236,7 @@ def test_mistakes_about_labels_are_one_line(tmp_path, capsys):
         ("labels.csv", "", "labels.csv: needs a first line that names its columns"),
         ("labels.csv", "file,kind\nx.png,1,2\n", "labels.csv: line 2 has 3 values, where the first line has 2"),
         ("labels.csv", "file,a\ncat/0.png,1\n", "columns: "),
+        ("labels.csv", f"file,kind\nx.png,{'1' * 200_000}\n", "labels.csv: cannot be read as CSV: field larger than"),
         ("labels.csv", "file,kind\nx.png,1\n", "no files with a label in labels.csv in it; cat/0.png: has no label"),
         ("dataset.json", "{}", "dataset.json: is not {"),
         ("dataset.json", '{"labels": [["a.png", true]]}', "True is no label"),

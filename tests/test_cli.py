@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from failing import fails
 from PIL import Image, ImageSequence
 
 from jaxgan import cli
@@ -28,15 +29,6 @@ def run(tmp_path_factory):
     )
     training.train(config, path, quiet=True)
     return path
-
-
-def fails(arguments, capsys, code=2):
-    with pytest.raises(SystemExit) as end:
-        cli.main([str(argument) for argument in arguments])
-    assert end.value.code == code
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1, error
-    return error
 
 
 def test_help_names_every_command_and_how_to_begin(capsys):

@@ -208,6 +208,33 @@ def test_each_class_by_itself(base, tmp_path):
         judge(base / "made", base / "real", per_class=True, measures=FEW)
 
 
+def test_classes_of_a_folder_are_numbered_as_those_of_a_set_made_of_it(tmp_path):
+    for place, name in enumerate(("10", "2", "1")):
+        (tmp_path / "f" / "all" / name).mkdir(parents=True)
+        Image.fromarray(np.full((8, 8, 3), place, np.uint8)).save(tmp_path / "f" / "all" / name / "0.png")
+    (tmp_path / "f" / "other.png").write_bytes((tmp_path / "f" / "all" / "2" / "0.png").read_bytes())
+    making.make(tmp_path / "f", tmp_path / "set", Settings(size=8, labels=True))
+    for kind in ("f", "set"):
+        origin = origins.load(str(tmp_path / kind), True)
+        assert isinstance(origin, origins.Origin)
+        numbers = np.arange(3)
+        assert origin.labels is not None
+        pictures = np.concatenate(list(origin.blocks(numbers)))
+        assert dict(zip(origin.labels(numbers).tolist(), pictures[:, 0, 0, 0].tolist(), strict=True)) == {
+            0: 2,
+            1: 1,
+            2: 0,
+        }
+
+
+def test_a_picture_with_holes_is_one_line(tmp_path):
+    values = np.zeros((8, 8), np.float32)
+    values[1, 1] = np.nan
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    with pytest.raises(UserError, match=r"a\.tif: 1 of its 64 values are NaN or infinite"):
+        origins.load(str(tmp_path))
+
+
 def test_variants_are_in_the_same_half(base):
     origin = origin_of(base / "real")
     apart = origins.halves(origin, COUNT, 0)

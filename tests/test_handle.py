@@ -95,6 +95,8 @@ def test_labels_make_it_conditional(pictures: np.ndarray):
         ({"source": np.zeros((20, 28, 28), np.float32)}, "source: must be uint8"),
         ({"source": 3}, "source: must be pictures uint8"),
         ({"labels": [1, 2]}, "labels: are of pictures in an array"),
+        ({"labels": [1, 2], "source": "folder"}, "labels: are of pictures in an array"),
+        ({"source": np.zeros((20, 28, 20), np.uint8)}, "source: its pictures are 20 x 28; square ones are needed"),
         ({"source": np.zeros((4, 28, 28), np.uint8)}, "source: has 4 pictures, fewer than a batch of 8"),
         ({"config": "mnist_dcgam"}, "mnist_dcgan"),
         ({"stepz": 3}, "stepz: no such field"),

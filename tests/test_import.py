@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from failing import fails
 from PIL import Image
 
 from jaxgan import cli
@@ -37,15 +38,6 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("import")
     cli.main(["import", str(write(folder / "G.npz", **ARRAYS)), "--out", str(folder / "faces")])
     return folder / "faces"
-
-
-def fails(arguments, capsys):
-    with pytest.raises(SystemExit) as end:
-        cli.main([str(argument) for argument in arguments])
-    assert end.value.code == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1, error
-    return error
 
 
 def sampled(run, out, *options):

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 from conftest import small_network
+from failing import fails
 from PIL import Image, ImageSequence
 
 from jaxgan import cli, train_step
@@ -332,14 +333,6 @@ def styled_run(styled, monkeypatch, tmp_path):
 @pytest.fixture
 def quick(monkeypatch):
     monkeypatch.setattr(lpips, "load", small_metric)
-
-
-def fails(arguments, capsys):
-    with pytest.raises(SystemExit) as end:
-        call(*arguments)
-    error = capsys.readouterr().err
-    assert (end.value.code, error.count("\n")) == (2, 1), error
-    return error
 
 
 def call(*arguments):

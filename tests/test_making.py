@@ -346,7 +346,7 @@ def test_odd_files_and_folders_are_skipped_with_a_reason(photos, tmp_path, monke
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return originals[0](path)
 
-    def open_picture(path, least=None):
+    def open_picture(path, least=None, content=None):
         match path.stem:
             case "0001":
                 raise ZeroDivisionError("float division by zero")

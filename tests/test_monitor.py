@@ -73,6 +73,12 @@ def test_an_unwritable_picture_is_one_line(tmp_path):
         images.save(tmp_path / "file" / "a.png", np.zeros((2, 2, 1), np.uint8))
 
 
+def test_an_unknown_kind_of_picture_is_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"a\.foo: cannot be written: unknown file extension"):
+        images.save(tmp_path / "a.foo", np.zeros((2, 2, 1), np.uint8))
+    assert not list(tmp_path.iterdir())
+
+
 def texts(run):
     return (run / "metrics.jsonl").read_bytes().splitlines(keepends=True)
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+from failing import fails
 from PIL import Image
 
 from jaxgan import cli
@@ -33,15 +34,6 @@ def run(tmp_path_factory):
     )
     training.train(config, path, quiet=True)
     return path
-
-
-def fails(arguments, capsys):
-    with pytest.raises(SystemExit) as end:
-        cli.main([str(argument) for argument in arguments])
-    assert end.value.code == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1, error
-    return error
 
 
 def files(folder):

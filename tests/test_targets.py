@@ -14,9 +14,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
+from failing import fails
 from jax import lax
 
-from jaxgan import cli
 from jaxgan import config as cfg
 from jaxgan.run import build, hlo, parallel, targets
 from jaxgan.support import plugins
@@ -218,15 +218,6 @@ def test_other_names_are_refused(name):
     with pytest.raises(UserError, match=r"not known; take v5e:4x4 .* a100:8") as caught:
         targets.parse(name)
     assert "\n" not in str(caught.value)
-
-
-def fails(arguments, capsys):
-    with pytest.raises(SystemExit) as end:
-        cli.main(arguments)
-    assert end.value.code == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1, error
-    return error
 
 
 @pytest.mark.parametrize(

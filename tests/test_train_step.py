@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import re
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -708,6 +709,16 @@ def test_optimisers_are_given_the_loss(key):
     new, _ = train_step.discriminator_step(game, state, IMAGES, key)
     v = state.discriminator.params["v"]
     expected = float(metrics["discriminator/loss"]) * (plain.discriminator.params["v"] - v)
+    np.testing.assert_allclose(new.discriminator.params["v"] - v, expected, rtol=1e-5)
+    # The whole of what is minimised, penalties included.
+    fields: dict[str, Any] = {"r1": 1.0, "drift": 0.5}
+    plain, metrics = train_step.discriminator_step(
+        dataclasses.replace(LINEAR, discriminator_optimizer=one, **fields), state, IMAGES, key
+    )
+    new, _ = train_step.discriminator_step(dataclasses.replace(game, **fields), state, IMAGES, key)
+    value = float(metrics["discriminator/loss"]) + float(metrics["discriminator/penalty"])
+    assert float(metrics["discriminator/penalty"]) > 0.01
+    expected = value * (plain.discriminator.params["v"] - v)
     np.testing.assert_allclose(new.discriminator.params["v"] - v, expected, rtol=1e-5)
     sgd = optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau(patience=1))
     game = dataclasses.replace(LINEAR, generator_optimizer=sgd, discriminator_optimizer=sgd)

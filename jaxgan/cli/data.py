@@ -39,9 +39,9 @@ class Make:
         from jaxgan.support.console import open_console
 
         name = self.folder.resolve().name
-        ending = next((ending for ending in archives.ENDINGS[::-1] if name.lower().endswith(ending)), "")
-        stem = name.removesuffix(name[len(name) - len(ending) :]) if ending and self.folder.is_file() else name
-        out = self.out or Path(f"{stem}_{self.settings.size}")
+        endings = archives.ENDINGS if self.folder.is_file() else ()
+        ending = next((ending for ending in endings if name.lower().endswith(ending)), "")
+        out = self.out or Path(f"{name[: len(name) - len(ending)]}_{self.settings.size}")
         own.make_shown(self.folder, out, self.settings, open_console(self.quiet), verify=True)
         if not self.quiet:
             size = str(self.settings.side)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from jaxgan import config as cfg
-from jaxgan.cli.options import MOST, Positional, check_range, check_seed
+from jaxgan.cli.options import MOST, Positional, check_range, check_seed, check_truncation
 from jaxgan.support.errors import UserError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Evaluate:
     """How pictures are brought to a network's size: with antialiasing (clean, if not given), or as older code does
     (legacy_tensorflow by a protocol)."""
     per_class: bool = False
-    """Measure each class by itself, too; a folder's classes are its sub-folders."""
+    """Measure each class by itself, too; a folder's classes are as `data make --labels` has them."""
     held_out: str | None = None
     """Real pictures that training did not see, as B: for memorisation and overfitting; B are those that it did see."""
     variants: str | None = None
@@ -68,8 +68,7 @@ class Evaluate:
     def __call__(self) -> None:
         check_range("count", 2 if self.count is None else self.count, 2, 100 * MOST)
         check_seed(self.seed)
-        if self.truncation is not None and not 0 < self.truncation < float("inf"):
-            raise UserError(f"--truncation must be above 0, not {self.truncation}")
+        check_truncation(self.truncation)
         name = self.features or ("inception" if self.protocol else cfg.FEATURES)
         if self.protocol and name != "inception":
             raise UserError(f"--protocol {self.protocol} is in inception's features; leave out --features {name}")

@@ -247,8 +247,8 @@ class _Draw:
         from jaxgan.run.directory import read_pictures
 
         trained = read_pictures(self.run, self.best, self.label)
-        styled = mix.has_styles(trained.game)
-        return trained, None if styled else self.truncation, self.truncation if styled else None
+        psi, bound = mix.truncations(trained.game, self.truncation)
+        return trained, bound, psi
 
     def _labels(self, trained: "Trained", places: Iterable[int]) -> Any:
         import numpy as np

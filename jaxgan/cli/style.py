@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from jaxgan.style.pictures import Picture
 
 DEMO = (Path("chelsea.jpg"), Path("swirls.jpg"))
-_STARTS = ("content", "noise", "statistics")
+STARTS = ("content", "noise", "statistics")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,8 +184,8 @@ class Style:
             raise UserError(
                 f"--style-crop: left < right and top < bottom, all in 0..1, are needed, not {self.style_crop}"
             )
-        if self.init not in _STARTS and not Path(self.init).is_file():
-            raise UserError(f"--init {self.init}: no such file, and none of {', '.join(_STARTS)}")
+        if self.init not in STARTS and not Path(self.init).is_file():
+            raise UserError(f"--init {self.init}: no such file, and none of {', '.join(STARTS)}")
         for name in ("content_layers", "style_layers"):
             _layers(name, getattr(self, name))
         styles = len(self.pictures) - 1
@@ -250,7 +250,7 @@ class Style:
                 np.asarray(colour.match_colours(jnp.asarray(other), jnp.asarray(content.pixels))) for other in others
             ]
         grey, start = content.grey and all(pictures.is_grey(other) for other in others), None
-        if self.init not in _STARTS:
+        if self.init not in STARTS:
             start = pictures.fit(pictures.read(Path(self.init)).over_white(), shape)
             grey = grey and pictures.is_grey(start)
         masks = np.stack([pictures.read_mask(mask, shape) for mask in self.mask]) if self.mask else None
@@ -290,7 +290,7 @@ class Style:
         content_weight, style_weight, tv_weight = (
             weight / largest * usual / sum(other / largest for other in weights) for weight in weights
         )
-        init: Any = self.init if self.init in _STARTS else "content"
+        init: Any = self.init if self.init in STARTS else "content"
         steps = self.steps or recipe.STEPS
         return transfer.Options(
             content_weight=content_weight,

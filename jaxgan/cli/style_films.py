@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxgan.cli.style import Style
+from jaxgan.cli.style import STARTS, Style
 from jaxgan.style import recipe
 from jaxgan.support.errors import UserError
 from jaxgan.support.files import write_atomically
@@ -44,8 +44,9 @@ def whole(command: Style, console: "Console", stop: Sequence[int]) -> str:
     network = command.load_network(console)
     given = command.read_styles(styles, max(size))
     folder = out.with_suffix(".frames")
+    files = [content, *command.mask, *([] if command.init in STARTS else [Path(command.init)])]
     origin = saved.digest(
-        command.settings() | {"content": hashlib.sha256(content.read_bytes()).hexdigest()},
+        command.settings() | {"files": [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]},
         [style.over_white() for style in given],
     )
     _claim(folder, origin, command.force)

@@ -194,11 +194,6 @@ def opened(folder: Path) -> Iterator[archives.Archive | None]:
             yield archive
 
 
-def classes(files: list[str]) -> list[str]:
-    """Names of the sub-folders, sorted: class k is the k-th."""
-    return sorted({file.split("/")[0] for file in files if "/" in file})
-
-
 def convert(
     folder: Path,
     file: str,
@@ -249,7 +244,7 @@ def _convert(
         short, long = sorted(values.shape[:2])
     else:
         least = 2 * max(settings.shown)
-        image = pictures.open_picture(path, least) if content is None else pictures.open_picture(path, least, content)
+        image = pictures.open_picture(path, least, content)
         with Image.open(path if content is None else io.BytesIO(content)) as header:
             short, long = sorted(header.size)  # A JPEG may have been decoded at a fraction of its size.
         values = np.asarray(image) if image.mode in pictures.DEEP else None
@@ -280,8 +275,7 @@ def in_mode(image: Image.Image, settings: Settings) -> Image.Image:
     if image.mode in pictures.DEEP and settings.range:
         image = pictures.as_picture(np.asarray(image), settings.span)
     elif image.mode in pictures.DEEP:
-        if image.mode == "F" and (bad := np.count_nonzero(~np.isfinite(np.asarray(image)))):
-            raise Skipped(f"{bad:,} of its {image.width * image.height:,} values are NaN or infinite")
+        pictures.check_finite(np.asarray(image))
         image = Image.fromarray(np.round(pictures.deep_grey(image) * 255).astype(np.uint8))
     mode = MODES[settings.channels]
     if not pictures.has_alpha(image):

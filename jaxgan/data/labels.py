@@ -97,7 +97,10 @@ def _named(label: Any) -> str:
 
 def _of_csv(path: Path, text: str, columns: tuple[str, ...]) -> dict[str, str]:
     """Labels of lines FILE,LABEL,...; the first line names the columns."""
-    header, *lines = csv.reader(io.StringIO(text)) if text.strip() else [[]]
+    try:
+        header, *lines = csv.reader(io.StringIO(text, newline=None)) if text.strip() else [[]]
+    except csv.Error as error:
+        raise UserError(f"{path}: cannot be read as CSV: {error}") from None
     if len(header) < 2:
         raise UserError(f"{path}: needs a first line that names its columns, such as file,label")
     header = [name.strip() for name in header]

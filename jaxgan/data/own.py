@@ -21,7 +21,7 @@ SIZE = 64
 """Side of a folder's pictures, where nobody says."""
 
 
-class _Loaded:
+class Loaded:
     """Arrays as pictures."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray | None, identity: str) -> None:
@@ -63,7 +63,7 @@ def open_pictures(
         return TfdsPictures(data.removeprefix(PREFIX), split, data_dir, made, conditional)
     path = files.expanded(data)
     if path.suffix in (".npz", ".npy") and not files.is_dir(path):
-        pictures: Pictures = _Loaded(*arrays.load_npz(path, conditional))
+        pictures: Pictures = Loaded(*arrays.load_npz(path, conditional))
     elif records.is_set(path):
         pictures = records.PictureSet(path, conditional)
     elif is_folder(data):
@@ -77,14 +77,20 @@ def open_pictures(
         raise UserError(
             f"data: {data}: no such folder, archive, set, .npz file, tfds:NAME, or shipped data{nearest(data, SHIPPED)}"
         )
+    check_square(pictures.shape, data)
     height, width, _ = pictures.shape
-    if height != width:
-        raise UserError(f"{data}: its pictures are {width} x {height}; square ones are needed")
     if size is not None and (size > height or (size < height and not crop)):
         raise UserError(
             f"{data}: its pictures are {width} x {height}, and size is {size}; leave it out, or make another set"
         )
     return pictures
+
+
+def check_square(shape: tuple[int, ...], where: str) -> None:
+    """Raises UserError, which begins with `where`, for pictures [H, W, C] that are no squares."""
+    height, width, _ = shape
+    if height != width:
+        raise UserError(f"{where}: its pictures are {width} x {height}; square ones are needed")
 
 
 def shown(data: str) -> tuple[int, int] | None:

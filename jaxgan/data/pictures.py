@@ -100,8 +100,7 @@ def as_picture(values: np.ndarray, span: tuple[float, float] | None) -> Image.Im
     Raises:
         UserError: there are NaN or infinite values, or values for which `span` is needed.
     """
-    if bad := np.count_nonzero(~np.isfinite(values)):
-        raise UserError(f"{bad:,} of its {values.size:,} values are NaN or infinite")
+    check_finite(values)
     low, high = span or {"u1": (0, 255), "u2": (0, 65535), "b1": (0, 1)}.get(values.dtype.str[1:], (0, 1))
     least, most = values.min(), values.max()
     if span is None and not low <= least <= most <= high:
@@ -109,6 +108,12 @@ def as_picture(values: np.ndarray, span: tuple[float, float] | None) -> Image.Im
     share = np.clip((values.astype(np.float32) - np.float32(low)) / np.float32(high - low), 0, 1)
     pixels = np.round(share * 255).astype(np.uint8)
     return Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
+
+
+def check_finite(values: np.ndarray) -> None:
+    """Raises UserError for NaN and infinite values, with their number."""
+    if bad := np.count_nonzero(~np.isfinite(values)):
+        raise UserError(f"{bad:,} of its {values.size:,} values are NaN or infinite")
 
 
 def deep_grey(image: Image.Image) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxgan.data import Source, arrays, making, pictures, records
 from jaxgan.data import folder as folders
+from jaxgan.data import labels as classes_of
 from jaxgan.data.source import Pictures
 from jaxgan.data.tfds import PREFIX
 from jaxgan.evaluate import batches
@@ -79,7 +80,7 @@ def load(
     Args:
         source: a run, whose samples these are; a folder of pictures of one size; a set; an .npz file of pictures
             (`arr_0`, or as for training) or of statistics (`mu` and `sigma`); "tfds:NAME".
-        labelled: whether classes are wanted; a folder's are its sub-folders.
+        labelled: whether classes are wanted; a folder's are as `jaxgan data make --labels` finds them.
         seed: of a run's latents.
         truncation: of a run (see `jaxgan sample`).
         best: from a run's best checkpoint rather than its newest.
@@ -113,8 +114,7 @@ def generated(
     name: str, game: Game, variables: Any, shape: Shape, classes: int, seed: int, truncation: float | None = None
 ) -> Origin:
     """What a generator with these variables makes; of a conditional one all classes in turn."""
-    styled = mix.has_styles(game)
-    psi, bound = (truncation, None) if styled else (None, truncation)
+    psi, bound = mix.truncations(game, truncation)
 
     def labels(numbers: np.ndarray) -> np.ndarray:
         return (numbers % classes).astype(np.int32)
@@ -228,7 +228,8 @@ def _load_folder(path: Path, labelled: bool) -> Origin:
     if found.unreadable:
         name, reason = next(iter(found.unreadable.items()))
         raise UserError(f"{path / name}: {reason}")
-    listed = tuple(file for file in found.files if pictures.is_picture(file) and ("/" in file or not labelled))
+    told = classes_of.read(path, list(found.files), (), None).of if labelled else None
+    listed = tuple(file for file in found.files if pictures.is_picture(file) and (told is None or file in told))
     if not listed:
         raise UserError(f"{path}: has no pictures" + (" in sub-folders, one a class" if labelled else ""))
     first = _open(path, listed[0])
@@ -251,9 +252,10 @@ def _load_folder(path: Path, labelled: bool) -> Origin:
                 ahead = [pool.submit(read, int(number)) for part in parts[place + 1 : place + 2] for number in part]
                 yield np.stack([future.result() for future in now])
 
-    names = folders.classes(list(listed)) if labelled else []
-    number = {name: index for index, name in enumerate(names)}
-    known = np.array([number[file.split("/")[0]] for file in listed], np.int32) if labelled else None
+    known = None
+    if told is not None:  # Numbered as a set made of the folder has them.
+        number = {name: index for index, name in enumerate(classes_of.ordered({told[file] for file in listed}))}
+        known = np.array([number[told[file]] for file in listed], np.int32)
     return Origin(
         str(path),
         len(listed),
@@ -268,7 +270,11 @@ def _load_folder(path: Path, labelled: bool) -> Origin:
 
 def _open(folder: Path, file: str) -> np.ndarray:
     """A picture as uint8 [H, W, 3], what is transparent on white."""
-    return np.asarray(folders.in_mode(pictures.open_picture(folder / file), folders.Settings()))
+    image = pictures.open_picture(folder / file)
+    try:
+        return np.asarray(folders.in_mode(image, folders.Settings()))
+    except UserError as error:
+        raise UserError(f"{folder / file}: {error}") from None
 
 
 def _load_npz(path: Path, labelled: bool) -> Origin | Reference:

@@ -399,7 +399,9 @@ class _Looker:
         """Where features are kept; None of pictures or weights that cannot be told from others."""
         if not origin.identity or not self._features.sha256:
             return None
-        facts = [origin.identity, self._features.name, self._features.sha256, self._features.side and self._options.how]
+        shape = tuple(map(int, origin.shape))  # Cut-outs of the same pictures, perhaps.
+        network = self._features.name, self._features.sha256, self._features.side and self._options.how
+        facts = [origin.identity, shape, *network]
         name = hashlib.sha256(repr(facts).encode() + numbers.astype(np.int64).tobytes()).hexdigest()[:32]
         return cache.folder() / "features" / f"{name}.npy"
 

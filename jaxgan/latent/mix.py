@@ -25,6 +25,11 @@ def has_styles(game: train_step.Game) -> bool:
     return hasattr(game.generator, "mapping")
 
 
+def truncations(game: train_step.Game, truncation: float | None) -> tuple[float | None, float | None]:
+    """What a truncation means to a game's generator: psi of styles, or the bound of latents, the other None."""
+    return (truncation, None) if has_styles(game) else (None, truncation)
+
+
 def of_styles(game: train_step.Game) -> train_step.Game:
     """The game whose generator takes styles [N, L, W] where the given one takes latents [N, latent_size]."""
     return dataclasses.replace(game, generator=_Synthesis(game.generator))

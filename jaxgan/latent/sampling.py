@@ -55,6 +55,13 @@ def latents_of(game: Game, seeds: Sequence[int], truncation: float | None = None
     return jax.vmap(first)(jnp.asarray(seeds, jnp.uint32))
 
 
+def labels(count: int, classes: int, label: int | None = None) -> np.ndarray | None:
+    """Labels int32 [N] of so many samples: all classes in turn, or one class; None where there are no classes."""
+    if not classes:
+        return None
+    return np.full(count, label, np.int32) if label is not None else np.arange(count, dtype=np.int32) % classes
+
+
 def outputs(
     game: Game,
     variables: Any,

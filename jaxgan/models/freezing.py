@@ -56,18 +56,17 @@ def _first(network: Any, count: int, structure: Any, leaves: Any) -> frozenset[t
     Raises:
         UserError: there are not more layers than that.
     """
-    order: list[tuple[str, ...]] = []
+    paths: list[tuple[str, ...]] = []
 
     def init(*args: Any) -> Any:
         variables = network.init(jax.random.key(0), *args)
         # Here, before JAX sorts them by name, they are in the order of their first use.
-        order.extend(path[:-1] for path in traverse_util.flatten_dict(variables["params"]))
-        kernels.update(path[:-1] for path in traverse_util.flatten_dict(variables["params"]) if "kernel" in path)
+        paths.extend(traverse_util.flatten_dict(variables["params"]))
         return variables
 
-    kernels: set[tuple[str, ...]] = set()
     jax.eval_shape(init, *structure.unflatten([jax.ShapeDtypeStruct(*leaf) for leaf in leaves]))
-    modules = list(dict.fromkeys(order))
+    modules = list(dict.fromkeys(path[:-1] for path in paths))
+    kernels = {path[:-1] for path in paths if "kernel" in path}
     places = [place for place, path in enumerate(modules) if path in kernels]
     if count >= len(places):
         raise UserError(f"discriminator.freeze: {count} of its {len(places)} layers leaves none to learn; take fewer")

@@ -15,6 +15,7 @@ import optax
 from jaxgan import config as cfg
 from jaxgan import losses
 from jaxgan.data import ArraySource, Source, StackedMNIST, StreamSource, VariedSource, load_mnist, mixture
+from jaxgan.data.source import Pictures
 from jaxgan.evaluate import modes
 from jaxgan.models import biggan, dcgan, freezing, gat, mlp, msg, progressive, r3gan, stylegan2
 from jaxgan.run import parallel
@@ -59,20 +60,20 @@ def source(config: cfg.Config, part: tuple[int, int] = (0, 1)) -> Source:
             points = mixture.draw(mixture.MIXTURES[config.data])
             return ArraySource(points, None, batch_size, config.seed, *part, config.data)
         case _:
-            return _own(config, batch_size, part)
+            return _own(config, part)
 
 
 def shown(config: cfg.Config) -> tuple[int, int] | None:
     """Width and height that pictures should have, where networks make squares of them; else None."""
-    if config.data in cfg.SHIPPED:
+    if config.data in (*cfg.SHIPPED, cfg.IN_MEMORY):
         return None
     from jaxgan.data import own
 
     return own.shown(config.data)
 
 
-def _own(config: cfg.Config, batch_size: int, part: tuple[int, int]) -> Source:
-    """One's own pictures: on the device or streaming, varied or not."""
+def _own(config: cfg.Config, part: tuple[int, int]) -> Source:
+    """One's own pictures."""
     from jaxgan.data import own  # Imports much that runs on shipped data do without.
 
     if config.data == cfg.IN_MEMORY:
@@ -84,9 +85,25 @@ def _own(config: cfg.Config, batch_size: int, part: tuple[int, int]) -> Source:
     pictures = own.open_pictures(
         config.data, config.size, config.conditional, config.split, config.data_dir, "crop" in config.vary_real
     )
+    return of_pictures(config, pictures, config.data, part)
+
+
+def of_pictures(config: cfg.Config, pictures: Pictures, where: str, part: tuple[int, int] = (0, 1)) -> Source:
+    """Pictures as the data of an experiment: on the device or streaming, varied as the config says.
+
+    Args:
+        config: the experiment.
+        pictures: the pictures, squares.
+        where: what a message begins with.
+        part: which block of every batch this process feeds, and of how many.
+
+    Raises:
+        UserError: there are fewer than a batch.
+    """
+    batch_size = config.batch_size * config.discriminator_updates
     if len(pictures) < batch_size:
         raise UserError(
-            f"{config.data}: has {len(pictures)} pictures, fewer than a batch of {batch_size}; take a --batch-size of "
+            f"{where}: has {len(pictures)} pictures, fewer than a batch of {batch_size}; take a --batch-size of "
             f"{len(pictures) // config.discriminator_updates} or less"
         )
     stream = config.stream
@@ -105,10 +122,10 @@ def _own(config: cfg.Config, batch_size: int, part: tuple[int, int]) -> Source:
             pictures.identity,
             pictures.classes,
         )
-    return varied(config, source)
+    return _varied(config, source)
 
 
-def varied(config: cfg.Config, source: ArraySource | StreamSource) -> Source:
+def _varied(config: cfg.Config, source: ArraySource | StreamSource) -> Source:
     """The source, its real pictures varied where the config says so."""
     if not config.vary_real:
         return source
@@ -123,7 +140,7 @@ def stand_in(config: cfg.Config) -> Source:
     size = config.size or 64
     side = size * 9 // 8 if "crop" in config.vary_real else size
     pictures = _Black((side, side, 3), 1000 if config.conditional else 0)
-    return varied(config, StreamSource(pictures, config.batch_size * config.discriminator_updates, config.seed))
+    return _varied(config, StreamSource(pictures, config.batch_size * config.discriminator_updates, config.seed))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,16 +33,18 @@ class Run:
         trained: its newest state, or its best one.
         history: of its lines.
         times: steps and seconds (see `clock.read`); None where they are not known.
+        newest: the steps done, which `history` is of.
     """
 
     name: str
     trained: directory.Trained
     history: History
     times: tuple[np.ndarray, np.ndarray] | None
+    newest: int
 
     @property
     def step(self) -> int:
-        """The steps done."""
+        """The step whose samples are looked at."""
         return int(self.trained.state.step)
 
     def pictures(self, steps: Any) -> np.ndarray:
@@ -73,6 +75,7 @@ def read(paths: Sequence[Path], best: bool = False) -> list[Run]:
             directory.read(path, best),
             history.read(path / "metrics.jsonl", checkpoint.record(path)),
             clock.read(path),
+            checkpoint.steps(path)[-1],
         )
         for name, path in zip(names, paths, strict=True)
     ]
@@ -85,9 +88,9 @@ def table(runs: Sequence[Run]) -> str:
     def add(name: str, cell: Callable[[Run], str]) -> None:
         rows.append([name, *map(cell, runs)])
 
-    add("step", lambda run: f"{run.step:,} of {run.trained.experiment.steps:,}")
-    add("time", lambda run: _time(run.seconds(run.step)[0]))
-    add("pictures seen", lambda run: f"{run.pictures(run.step)[0]:,}")
+    add("step", lambda run: f"{run.newest:,} of {run.trained.experiment.steps:,}")
+    add("time", lambda run: _time(run.seconds(run.newest)[0]))
+    add("pictures seen", lambda run: f"{run.pictures(run.newest)[0]:,}")
     add("state", lambda run: run.history.last.get("diagnosis", "-"))
     for name in _known(runs):
         add(_label(name), lambda run, name=name: _number(run.history.last.get(name)))
@@ -194,7 +197,7 @@ def _draw_samples(axes: Any, run: Run, seed: int) -> None:
     points = len(trained.shape) == 1
     count = _POINTS if points else _SIDE**2
     latent = sampling.draw_latents(trained.game, jax.random.key(seed), count)
-    label = np.arange(count, dtype=np.int32) % trained.classes if trained.classes else None
+    label = sampling.labels(count, trained.classes)
     if points:
         samples = sampling.outputs(trained.game, trained.state.ema, latent, label)
         judge = trained.experiment.judge

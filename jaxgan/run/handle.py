@@ -5,7 +5,8 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from PIL import Image
 
 from jaxgan import config as cfg
 from jaxgan import train_step
-from jaxgan.data import ArraySource, Source, StreamSource
+from jaxgan.data import own
 from jaxgan.data.arrays import Items, check_images, check_labels
 from jaxgan.latent import mix, sampling
-from jaxgan.run import checkpoint, directory, history, plots, training
+from jaxgan.run import build, checkpoint, diagnosis, directory, history, plots, training
 from jaxgan.run.recording import Look
 from jaxgan.support import cache, files, images
 from jaxgan.support.errors import UserError
@@ -96,11 +97,7 @@ class Run:
         self.path = files.expanded(path)
         self._source: Any = source
         self._trained: directory.Trained | None = None
-        self._pid = os.getpid() if temporary else None
-
-    def __del__(self) -> None:
-        if getattr(self, "_pid", None) == os.getpid():  # Of processes that this one forked none owns it.
-            shutil.rmtree(self.path, ignore_errors=True)
+        self._temporary = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True) if temporary else None
 
     def train(
         self, steps: int | None = None, on_look: Callable[[Look], None] | None = None, quiet: bool = False
@@ -128,17 +125,18 @@ class Run:
             truncation: less variety, more typical pictures: psi of styles, or the bound of the latents.
 
         Raises:
-            UserError: the run makes points, or has no such class.
+            UserError: the run makes points, or has no such class, or a number is out of range.
         """
+        if count < 1:
+            raise UserError(f"count must be at least 1, not {count}")
+        if truncation is not None and not 0 < truncation < float("inf"):
+            raise UserError(f"truncation must be above 0, not {truncation}")
         trained = directory.read_pictures(self.path, label=label)
-        game, classes = trained.game, trained.classes
-        psi, bound = (truncation, None) if mix.has_styles(game) else (None, truncation)
+        game = trained.game
+        psi, bound = mix.truncations(game, truncation)
         latent = sampling.draw_latents(game, jax.random.key(seed), count, bound)
-        every = None if not classes else np.full(count, label) if label is not None else np.arange(count) % classes
-        every = None if every is None else every.astype(np.int32)
-        made = sampling.pictures(game, trained.state.ema, latent, every, psi)
-        sheet = images.grid(trained.put_right(made), max(1, round(count**0.5)))
-        return Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet)
+        made = sampling.pictures(game, trained.state.ema, latent, sampling.labels(count, trained.classes, label), psi)
+        return images.pillow(images.grid(trained.put_right(made), max(1, round(count**0.5))))
 
     def losses(self) -> plots.Drawn:
         """A figure of the losses, D(real) and D(fake), and where the game was out of balance.
@@ -174,8 +172,6 @@ class Run:
     @property
     def diagnosis(self) -> str:
         """How the game stands, in words: healthy, or what is wrong and what may help."""
-        from jaxgan.run import diagnosis
-
         return str(diagnosis.diagnose(self._history(), self.config.loss))
 
     def save(self, out: str | Path) -> "Run":
@@ -191,13 +187,16 @@ class Run:
             partial = out.with_name(out.name + ".partial")
             shutil.copytree(self.path, partial, dirs_exist_ok=True)
             os.replace(partial, out)
-        self.__del__()
-        self.path, self._pid = out, None
+        if self._temporary:
+            self._temporary()
+        self.path, self._temporary = out, None
         return self
 
     def _train(self, config: cfg.Config, on_look: Callable[[Look], None] | None, quiet: bool) -> None:
         self._trained = None
-        source: Any = self._source(config) if callable(self._source) else self._source
+        source = self._source
+        if source is not None and not hasattr(source, "resident"):
+            source = build.of_pictures(config, source, "source")
         with _programs():
             training.train(config, self.path, quiet, source=source, on_look=on_look)
 
@@ -211,7 +210,7 @@ class Run:
 
     def __repr__(self) -> str:
         changed = cfg.differences(cfg.Config(), self.config)
-        where = f"{self.path}{' (temporary; .save(DIR) keeps it)' if self._pid else ''}"
+        where = f"{self.path}{' (temporary; .save(DIR) keeps it)' if self._temporary else ''}"
         return "\n".join([f"run at step {self.step} of {self.config.steps}: {where}", *(f"  {one}" for one in changed)])
 
     def _repr_png_(self) -> bytes | None:
@@ -220,8 +219,9 @@ class Run:
 
 
 def _data(source: Any, labels: Any) -> tuple[Any, dict[str, Any]]:
-    """What makes a `Source` for a config, or None where the config does; and the fields that go with the data."""
-    if source is None and labels is not None:
+    """What a program gave, as pictures or as a `Source`, or None where it named them; and what a config says of it."""
+    is_array = isinstance(source, np.ndarray | jax.Array)
+    if labels is not None and not is_array:
         raise UserError("labels: are of pictures in an array; give those as source")
     if source is None:
         return None, {}
@@ -229,34 +229,18 @@ def _data(source: Any, labels: Any) -> tuple[Any, dict[str, Any]]:
         return None, {"data": str(source)}
     if hasattr(source, "resident"):
         return source, {"data": cfg.IN_MEMORY, "conditional": source.classes > 0}
-    if isinstance(source, np.ndarray | jax.Array):
+    if is_array:
         array = check_images(np.ascontiguousarray(source), "source", "M, H, W")
         known = None if labels is None else check_labels(np.asarray(labels), len(array), "labels")
         sha = hashlib.sha256(array.tobytes() + (b"" if known is None else known.tobytes())).hexdigest()
-
-        def of_array(config: cfg.Config) -> Source:
-            return _fitting(ArraySource(array, known, _batch(config), config.seed, identity=sha), config)
-
-        return of_array, {"data": cfg.IN_MEMORY, "conditional": known is not None}
-    if isinstance(source, Sequence) or (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
-        return lambda config: _fitting(StreamSource(Items(source), _batch(config), config.seed), config), {
-            "data": cfg.IN_MEMORY
-        }
-    raise UserError(f"source: must be pictures uint8 [M, H, W, C], a folder or a Source, not {type(source).__name__}")
-
-
-def _batch(config: cfg.Config) -> int:
-    return config.batch_size * config.discriminator_updates
-
-
-def _fitting(source: ArraySource | StreamSource, config: cfg.Config) -> Source:
-    """The source varied as the config says, if it has enough pictures for a batch."""
-    if source.count < _batch(config):
-        most = source.count // config.discriminator_updates
-        raise UserError(
-            f"source: has {source.count} pictures, fewer than a batch of {_batch(config)}; take a batch_size of {most}"
-        )
-    return training.build.varied(config, source)
+        pictures: Any = own.Loaded(array, known, sha)
+    elif hasattr(source, "__len__") and hasattr(source, "__getitem__"):
+        pictures = Items(source)
+    else:
+        kind = type(source).__name__
+        raise UserError(f"source: must be pictures uint8 [M, H, W, C], a folder or a Source, not {kind}")
+    own.check_square(pictures.shape, "source")
+    return pictures, {"data": cfg.IN_MEMORY, "conditional": pictures.classes > 0}
 
 
 @contextlib.contextmanager
@@ -265,13 +249,12 @@ def _programs() -> Iterator[None]:
     if jax.config.values["jax_compilation_cache_dir"] is not None or "JAX_COMPILATION_CACHE_DIR" in os.environ:
         yield
         return
-    programs = cache.folder() / "programs"
-    with contextlib.suppress(OSError):
-        programs.mkdir(parents=True, exist_ok=True)
-        cache.trim(programs, cache.MOST_BYTES)
+    if (programs := cache.programs()) is None:
+        yield
+        return
     least = jax.config.values["jax_persistent_cache_min_compile_time_secs"]
     jax.config.update("jax_compilation_cache_dir", str(programs))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.02)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", cache.LEAST_SECONDS)
     compilation_cache.reset_cache()  # JAX asks once whether it keeps programs, at its first one.
     try:
         yield

@@ -258,6 +258,11 @@ def better(name: str, score: float, than: float | None) -> bool:
     return math.isfinite(score) and (than is None or _BEST[name] * score > _BEST[name] * than)
 
 
+def smaller_is_better(name: str) -> bool:
+    """Whether a config that chooses the best by a metric chooses the smallest."""
+    return _BEST.get(name, 1) < 0
+
+
 def _copied(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _copied(item) for name, item in value.items()}

@@ -159,7 +159,7 @@ def flatten(tree: Any) -> dict[str, np.ndarray]:
 
 
 def _path(path: Any) -> str:
-    return "/".join(part.key for part in path)
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def _layer(path: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from jaxgan.run.history import MEASURES, History
+from jaxgan.run.history import MEASURES, History, smaller_is_better
 
 
 class Drawn(Figure):
@@ -69,9 +69,8 @@ def plot_measures(run: Path, history: History) -> Path | None:
         axes = figure.add_subplot(-(-len(names) // columns), columns, place + 1)
         series, short = history.curves[name], name.removeprefix(MEASURES).replace("_", " ")
         axes.plot(series.steps, series.column(name, "mean"), color="tab:blue", marker=".")
-        better = "larger"
+        better = "smaller" if smaller_is_better(name) else "larger"
         if best := history.best.get(name):
-            better = "smaller"
             axes.plot(best["step"], best["score"], "o", color="tab:orange", label=f"best {best['score']:.4g}")
             axes.legend(loc="upper right")
         axes.set_title(f"{short} ({better} is better)", fontsize=10)

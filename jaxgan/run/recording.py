@@ -162,10 +162,7 @@ class Recorder:
             self._reference = _examples(self._source, _COMPARED)
         key = stream(jax.random.key(plan.seed), "look")
         latent = train_step.latents(game, key, modes.POINT_SAMPLES if self._points else len(self._reference))
-        label = None
-        if self._source.classes:
-            label = np.arange(len(latent), dtype=np.int32) % self._source.classes
-        samples = sampling.outputs(game, ema, latent, label)
+        samples = sampling.outputs(game, ema, latent, sampling.labels(len(latent), self._source.classes))
         compared = jax.device_get(diversity.compare(self._reference, samples[: len(self._reference)]))
         line: dict[str, Any] = {f"diversity/{name}": float(value) for name, value in compared.items()}
         if step == plan.steps and not self._points and (near := neighbours.judge(samples, self._source.blocks())):

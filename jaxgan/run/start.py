@@ -60,20 +60,24 @@ def begin(
             f"{run}: has no checkpoint, and began with other networks than {found.where} has now; choose another --out"
         )
     state = experiment.initial_state(experiment.stages[0], placement)
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
+    shardings = [leaf.sharding for leaf in jax.tree.leaves(state)]
     state, new = networks.transplant(found, state)
     if parallel.is_first():
         write_atomically(run / "origin.json", json.dumps({**origin, "new": new}, indent=2) + "\n")
     at = "" if found.step is None else f" at step {found.step:,}"
-    return jax.tree.map(_placed, state, shardings), f"begins with {found.where}{at}; {new or 'every layer fits'}"
+    return _placed(state, shardings), f"begins with {found.where}{at}; {new or 'every layer fits'}"
 
 
-def _placed(leaf: Any, sharding: Any) -> jax.Array:
-    if not isinstance(leaf, np.ndarray):
-        return leaf
-    # A copy of JAX's own: on CPU it would otherwise keep NumPy's memory, which a donated state must not be.
-    made = jax.make_array_from_callback(leaf.shape, sharding, leaf.__getitem__)
-    return jax.jit(lambda array: array.copy(), out_shardings=sharding)(made)
+def _placed(state: TrainState, shardings: list[Any]) -> TrainState:
+    """The state with its NumPy arrays on the devices, one program for all of them."""
+    leaves, structure = jax.tree.flatten(state)
+    taken = [place for place, leaf in enumerate(leaves) if isinstance(leaf, np.ndarray)]
+    made = [jax.make_array_from_callback(leaves[at].shape, shardings[at], leaves[at].__getitem__) for at in taken]
+    # Copies of JAX's own: on CPU it would otherwise keep NumPy's memory, which a donated state must not be.
+    copy = jax.jit(lambda arrays: [array.copy() for array in arrays], out_shardings=[shardings[at] for at in taken])
+    for at, array in zip(taken, copy(made), strict=True):
+        leaves[at] = array
+    return jax.tree.unflatten(structure, leaves)
 
 
 def recorded(run: Path) -> dict[str, Any] | None:

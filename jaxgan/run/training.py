@@ -91,7 +91,8 @@ def train(
             console.print(f"{run}: {said}", soft_wrap=True)
         else:
             state = experiment.initial_state(experiment.stages[0], placement)
-        watch = recording.watch(experiment, source, console) if first else None
+        going = int(state.step) < experiment.steps
+        watch = recording.watch(experiment, source, console) if first and going else None
         if first:
             directory.write_config(run, experiment.config)
         record = restored and restored.record

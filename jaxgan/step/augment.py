@@ -86,7 +86,7 @@ def blit(keys: jax.Array, image: Any, probability: jax.Array) -> Any:
         shift = (drawn[2:] - 0.5) / 4
         return warp.blitted(x, happens[0] & flip, jnp.where(happens[1], turns, 0), jnp.where(happens[2], shift, 0))
 
-    return jax.tree.map(lambda leaf: jax.vmap(change)(keys, leaf), image)
+    return _each(keys, image, change)
 
 
 def geometry(keys: jax.Array, image: Any, probability: jax.Array) -> Any:
@@ -100,7 +100,7 @@ def geometry(keys: jax.Array, image: Any, probability: jax.Array) -> Any:
         matrix, shift, happens = _drawn_geometry(key, probability)
         return jnp.where(happens, warp.transformed(x, matrix, shift), x)
 
-    return jax.tree.map(lambda leaf: jax.vmap(change)(keys, leaf), image)
+    return _each(keys, image, change)
 
 
 def _drawn_geometry(key: jax.Array, probability: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -135,7 +135,7 @@ def tone(keys: jax.Array, image: Any, probability: jax.Array) -> Any:
         x = jnp.where(happens[3], rotated(x, jnp.pi * uniform[1]), x)
         return jnp.where(happens[4], saturated(x, factor), x)
 
-    return jax.tree.map(lambda leaf: jax.vmap(change)(keys, leaf), image)
+    return _each(keys, image, change)
 
 
 def rare_tone(keys: jax.Array, image: Any, probability: jax.Array) -> Any:
@@ -154,7 +154,7 @@ def filter(keys: jax.Array, image: Any, probability: jax.Array) -> Any:
         gains = drawn / jnp.prod(jnp.sqrt(1 + power * (drawn**2 - 1)))
         return jnp.where(jnp.any(happens), warp.amplified(x, gains), x)
 
-    return jax.tree.map(lambda leaf: jax.vmap(change)(keys, leaf), image)
+    return _each(keys, image, change)
 
 
 def grain(keys: jax.Array, image: Any, probability: jax.Array) -> Any:
@@ -290,7 +290,12 @@ def _changed(keys: jax.Array, image: Any, probability: jax.Array, change: Callab
         happens = jax.random.uniform(key, dtype=probability.dtype) < probability
         return jnp.where(happens, change(jax.random.fold_in(key, 1), x), x)
 
-    return jax.tree.map(lambda leaf: jax.vmap(one)(keys, leaf), image)
+    return _each(keys, image, one)
+
+
+def _each(keys: jax.Array, image: Any, change: Callable[[jax.Array, jax.Array], jax.Array]) -> Any:
+    """Changes each example [H, W, C] of each array by its key."""
+    return jax.tree.map(lambda leaf: jax.vmap(change)(keys, leaf), image)
 
 
 def _happens(key: jax.Array, probability: jax.Array, shape: tuple[int, ...]) -> jax.Array:

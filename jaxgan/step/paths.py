@@ -65,7 +65,7 @@ def gradients(
     if len(batch["index"]) % 2:
         raise ValueError(f"path_length: needs an even number of examples on every device, not {len(batch['index'])}")
     latent = drawn(game, stream(key, "path latent"), index)
-    label = tuple(label[::2] for label in labels(judging.of_fakes(game, batch, key)))
+    label = jax.tree.map(lambda leaf: leaf[::2], labels(judging.of_fakes(game, batch, key)))
     shape = batch["image"].shape[1:]
     y = normal(stream(key, "path direction"), index, shape) / jnp.sqrt(float(shape[0] * shape[1]))
 

@@ -8,7 +8,6 @@ import psutil
 
 from jaxgan.style import vgg
 
-_UNIT = 32
 _BASE = 0.7 * 2**30  # What a process takes besides: libraries, weights, compiled programs.
 _KEPT = 3.24  # Copies of each convolution's output that a program holds at once, by XLA's own account.
 SHARE = 0.8  # Of what is free; other programs want some, too.
@@ -34,8 +33,7 @@ def memory(module: vgg.VGG, shape: tuple[int, ...], layers: Sequence[str], band_
         band_rows: as in `transfer.Options`.
     """
     height, width = shape[:2]
-    halo = -(-vgg.reach(module, layers) // _UNIT) * _UNIT
-    seen = min(height, band_rows + 2 * halo) if band_rows else height
+    seen = min(height, band_rows + 2 * vgg.halo(module, layers)) if band_rows else height
     per_pixel = sum(
         count * features / 4**block
         for block, (count, features) in enumerate(zip(module.blocks, module.widths, strict=True))

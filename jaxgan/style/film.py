@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from jaxgan.support import files
 from jaxgan.support.errors import UserError
-from jaxgan.support.files import in_one_line
 
 SUFFIXES = (".gif", ".webp", ".mp4")
 """What can be written."""
@@ -111,30 +111,15 @@ def write(path: Path, pictures: Iterable[np.ndarray], film: Film) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
-        with in_one_line(path, "written"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.suffix.lower() == ".mp4":
-                _write_mp4(partial, pictures, film)
-            else:
-                unit = 10 if path.suffix.lower() == ".gif" else 1
-                images = [Image.fromarray(np.ascontiguousarray(picture)) for picture in pictures]
-                first, *rest = images
-                keywords: dict[str, Any] = {"quality": 90} if unit == 1 else {}
-                first.save(
-                    partial,
-                    save_all=True,
-                    append_images=rest,
-                    duration=milliseconds(film.ends, unit),
-                    loop=0,
-                    **keywords,
-                )
-            partial.replace(path)
-    except ValueError as error:
-        raise UserError(f"{path}: cannot be written: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with files.replacing(path) as partial:
+        if path.suffix.lower() == ".mp4":
+            _write_mp4(partial, pictures, film)
+            return
+        unit = 10 if path.suffix.lower() == ".gif" else 1
+        first, *rest = [Image.fromarray(np.ascontiguousarray(picture)) for picture in pictures]
+        keywords: dict[str, Any] = {"quality": 90} if unit == 1 else {}
+        durations = milliseconds(film.ends, unit)
+        first.save(partial, save_all=True, append_images=rest, duration=durations, loop=0, **keywords)
 
 
 def exact_rate(rate: float) -> Fraction:

@@ -477,9 +477,6 @@ class _Band(NamedTuple):
     end: jax.Array
 
 
-_UNIT = 32  # Windows start at multiples of this, so that poolings pair the same rows as in the whole picture.
-
-
 def _sum_over_bands(
     network: vgg.Network,
     options: Options,
@@ -495,8 +492,8 @@ def _sum_over_bands(
     """
     network = network.using(padding=options.padding)
     height = image.shape[0]
-    halo = -(-vgg.reach(network.module, layers) // _UNIT) * _UNIT
-    window = options.band_rows + 2 * halo + height % _UNIT
+    halo = vgg.halo(network.module, layers)
+    window = options.band_rows + 2 * halo + height % vgg.UNIT
     if not options.band_rows or window >= height:
         return measure(network.features(image[None], layers), None)
     begin = np.arange(0, height, options.band_rows, dtype=np.int32)
@@ -606,6 +603,6 @@ def _check(
         )
     if options.blend is not None and len(options.blend) != len(styles):
         raise UserError(f"blend: {len(options.blend)} weights for {len(styles)} styles")
-    if options.band_rows % _UNIT:
-        raise UserError(f"band_rows: must be a multiple of {_UNIT}, not {options.band_rows}")
+    if options.band_rows % vgg.UNIT:
+        raise UserError(f"band_rows: must be a multiple of {vgg.UNIT}, not {options.band_rows}")
     vgg.check_layers(network.module, [name for name, _ in (*options.content_layers, *options.style_layers)])

@@ -20,6 +20,8 @@ BLOCKS = {"VGG16": (2, 2, 3, 3, 3), "VGG19": (2, 2, 4, 4, 4)}
 """Convolutions in each block; a 2x2 pooling follows each block."""
 WIDTHS = (64, 128, 256, 512, 512)
 """Channels of each block."""
+UNIT = 32
+"""Bands of rows start at multiples of this, so that poolings pair the same rows as in the whole picture."""
 
 Preprocessing = Literal["torchvision", "caffe"]
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -166,6 +168,11 @@ def reach(module: VGG, layers: Sequence[str]) -> int:
     last = max(block_of(name) for name in layers)
     # A 3x3 convolution looks one position further, a pooling one position of its input.
     return sum((count + 1) * 2**index for index, count in enumerate(module.blocks[:last]))
+
+
+def halo(module: VGG, layers: Sequence[str]) -> int:
+    """`reach` in whole `UNIT`s: rows that a band needs above and below it."""
+    return -(-reach(module, layers) // UNIT) * UNIT
 
 
 def layer_names(module: VGG) -> list[str]:

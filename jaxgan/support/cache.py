@@ -8,6 +8,8 @@ import platformdirs
 
 MOST_BYTES = 2 * 2**30
 """Of compiled programs; when a command starts and there are more, those that were not used for longest go."""
+LEAST_SECONDS = 0.02
+"""Programs that took longer to compile are kept: a command compiles some seventy small ones, too, in seconds."""
 
 
 def folder() -> Path:
@@ -21,14 +23,21 @@ def keep_programs() -> None:
 
     Call it before JAX is imported. A directory that cannot be written is left alone.
     """
-    programs = folder() / "programs"
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        with contextlib.suppress(OSError):
-            programs.mkdir(parents=True, exist_ok=True)
-            os.environ["JAX_COMPILATION_CACHE_DIR"] = str(programs)
-            trim(programs, MOST_BYTES)
-    # A command compiles some seventy small programs, too; together they take seconds.
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.02")
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and (kept := programs()):
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(kept)
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", str(LEAST_SECONDS))
+
+
+def programs() -> Path | None:
+    """The folder of compiled programs, made and not too large; None where it cannot be made."""
+    kept = folder() / "programs"
+    try:
+        kept.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    with contextlib.suppress(OSError):
+        trim(kept, MOST_BYTES)
+    return kept
 
 
 def trim(programs: Path, most: int) -> None:

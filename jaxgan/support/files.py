@@ -38,8 +38,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException as error:
         with contextlib.suppress(OSError):
             partial.unlink()
-        if isinstance(error, OSError):
-            raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+        if isinstance(error, OSError | ValueError):  # Pillow says so where it does not know a kind of file.
+            raise UserError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
         raise
 
 

@@ -86,11 +86,12 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A picture uint8 [H, W, C] at another width and height, as uint8 [height, width, C]."""
     if (image.shape[1], image.shape[0]) == size:
         return image
-    made = np.asarray(_pillow(image).resize(size, Image.Resampling.LANCZOS))
+    made = np.asarray(pillow(image).resize(size, Image.Resampling.LANCZOS))
     return made if made.ndim == 3 else made[..., None]
 
 
-def _pillow(image: np.ndarray) -> Image.Image:
+def pillow(image: np.ndarray) -> Image.Image:
+    """A picture uint8 [H, W, C] with C = 1, 3 or 4 as Pillow has it."""
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
@@ -101,7 +102,7 @@ def save(path: Path, image: np.ndarray) -> None:
         UserError: the file cannot be written.
     """
     with files.replacing(path) as partial:
-        _pillow(image).save(partial)
+        pillow(image).save(partial)
 
 
 def load(path: Path) -> np.ndarray:
@@ -121,7 +122,7 @@ def save_animation(path: Path, frames: Sequence[np.ndarray], frames_per_second: 
         if path.suffix == ".mp4":
             _save_mp4(path, partial, frames, frames_per_second)
             return
-        pictures = [_pillow(frame) for frame in frames]
+        pictures = [pillow(frame) for frame in frames]
         duration = 1000 // frames_per_second
         pictures[0].save(partial, save_all=True, append_images=pictures[1:], duration=duration, loop=0)
 
