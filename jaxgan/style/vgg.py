@@ -171,7 +171,7 @@ def reach(module: VGG, layers: Sequence[str]) -> int:
 
 
 def halo(module: VGG, layers: Sequence[str]) -> int:
-    """`reach` in whole `UNIT`s: rows that a band needs above and below it."""
+    """Rows that a band needs above and below it: `reach`, up to a multiple of `UNIT`."""
     return -(-reach(module, layers) // UNIT) * UNIT
 
 
