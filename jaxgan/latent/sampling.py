@@ -1,7 +1,7 @@
 """Pictures from a trained generator: samples, and walks between latents."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -70,6 +70,7 @@ def outputs(
     psi: Any = None,
     noise: jax.Array | None = None,
     batch: int | None = None,
+    on_batch: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Runs a generator, as a rule with `state.ema`, a batch at a time.
 
@@ -83,6 +84,7 @@ def outputs(
             noise in all if None.
         batch: how many at a time, however few there are: one program for any number of them, so that none depends, by a
             last digit, on how many are asked for. None: as many as there are, at most 100.
+        on_batch: called after each, with how many are made of how many.
 
     Returns:
         What it makes, float32 [N, ...].
@@ -96,6 +98,8 @@ def outputs(
         own = None if noise is None else jax.random.fold_in(noise, begin)
         part = generate(game, psi, variables, latent[index], None if label is None else label[index], own)
         parts.append(np.asarray(part))
+        if on_batch is not None:
+            on_batch(min(begin + batch, count), count)
     return np.concatenate(parts)[:count]
 
 
@@ -132,9 +136,10 @@ def pictures(
     psi: Any = None,
     noise: jax.Array | None = None,
     batch: int | None = None,
+    on_batch: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """As `outputs`, as pictures: uint8 [N, H, W, C]."""
-    return images.to_uint8(outputs(game, variables, latent, label, psi, noise, batch))
+    return images.to_uint8(outputs(game, variables, latent, label, psi, noise, batch, on_batch))
 
 
 def standing(
