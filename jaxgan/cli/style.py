@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -354,7 +354,6 @@ class Style:
             StoppedError: a signal came; OUT.partial.png and OUT.state are there.
         """
         import jax
-        import jax.numpy as jnp
         import numpy as np
 
         from jaxgan.style import pictures, saved, transfer
@@ -370,20 +369,16 @@ class Style:
         origin = saved.digest(settings, [job.content, *job.styles, job.masks, job.start, *held])
         before = saved.load(kept, origin, self.force)
         lines: list[dict[str, float]] = [] if before is None else list(before.lines)
-        content, styles = jnp.asarray(job.content), [jnp.asarray(style) for style in job.styles]
-        start = None if job.start is None else jnp.asarray(job.start)
-        key = jax.random.key(self.seed)
         resume = None
         if before is not None:
             console.print(f"going on from {kept}, iteration {before.step} of {steps}", soft_wrap=True)
+            content, styles, key, start = self._arrays(job)
             like = jax.eval_shape(lambda: transfer.begin(content, tuple(styles), options, key, start, job.shape))
             resume = before.step, before.state(like)
 
         def write(path: Path, image: jax.Array, depth: int = 8) -> None:
             pictures.write(path, *self.shown(job, image), depth, settings)
 
-        # As many iterations from one look at the signals to the next as take a few seconds on a CPU.
-        chunk = max(1, min(10, round(10 * 512**2 / math.prod(job.content.shape[:2]))))
         with StyleProgress(console, options.stages, len(lines)) as progress:
 
             def on_chunk(state: transfer.State, history: transfer.History) -> None:
@@ -391,11 +386,6 @@ class Style:
                 values = {name: np.asarray(part) for name, part in history.items()}
                 for index in range(len(values["total"])):
                     lines.append({"step": len(lines)} | {name: float(part[index]) for name, part in values.items()})
-                if not np.isfinite(values["total"]).all():
-                    raise NonFiniteError(
-                        f"iteration {first}: the loss is not finite. Try a smaller --learning-rate or "
-                        "--precision float32."
-                    )
                 progress.update(len(lines), lines[-1], state.image.shape)
                 if len(lines) == steps:
                     return
@@ -410,19 +400,7 @@ class Style:
                         "command goes on"
                     )
 
-            image, _ = transfer.stylize(
-                network,
-                content,
-                styles,
-                options,
-                key,
-                None if job.masks is None else jnp.asarray(job.masks),
-                start,
-                chunk=min(self.save_every or chunk, chunk),
-                on_chunk=on_chunk,
-                temporal=None if job.temporal is None else transfer.Temporal(*map(jnp.asarray, job.temporal)),
-                resume=resume,
-            )
+            image = self.stylized(network, options, job, on_chunk, resume)
         if self.trace:
             write_atomically(out.with_suffix(".jsonl"), "".join(json.dumps(line) + "\n" for line in lines))
             _plot(out.with_suffix(".losses.png"), lines, options)
@@ -430,6 +408,61 @@ class Style:
         partial.unlink(missing_ok=True)
         kept.unlink(missing_ok=True)
         return [] if before is None else before.done
+
+    def stylized(
+        self,
+        network: "vgg.Network",
+        options: "transfer.Options",
+        job: "Job",
+        on_chunk: "Callable[[transfer.State, transfer.History], None]",
+        resume: "tuple[int, transfer.State] | None" = None,
+    ) -> "jax.Array":
+        """A transfer alone: its picture [H, W, 3]. Arguments as for `transfer.stylize`.
+
+        Raises:
+            NonFiniteError: a loss became NaN or infinite.
+        """
+        import jax.numpy as jnp
+        import numpy as np
+
+        from jaxgan.style import transfer
+
+        done = 0 if resume is None else resume[0]
+
+        def checked(state: transfer.State, history: transfer.History) -> None:
+            nonlocal done
+            if not np.isfinite(history["total"]).all():
+                raise NonFiniteError(
+                    f"iteration {done}: the loss is not finite. Try a smaller --learning-rate or --precision float32."
+                )
+            done += len(history["total"])
+            on_chunk(state, history)
+
+        content, styles, key, start = self._arrays(job)
+        # As many iterations from one look at the signals to the next as take a few seconds on a CPU.
+        chunk = max(1, min(10, round(10 * 512**2 / math.prod(job.content.shape[:2]))))
+        image, _ = transfer.stylize(
+            network,
+            content,
+            styles,
+            options,
+            key,
+            None if job.masks is None else jnp.asarray(job.masks),
+            start,
+            chunk=min(self.save_every or chunk, chunk),
+            on_chunk=checked,
+            temporal=None if job.temporal is None else transfer.Temporal(*map(jnp.asarray, job.temporal)),
+            resume=resume,
+        )
+        return image
+
+    def _arrays(self, job: "Job") -> "tuple[jax.Array, list[jax.Array], jax.Array, jax.Array | None]":
+        """A job's content, styles and start, where JAX computes, and the key of its noise."""
+        import jax
+        import jax.numpy as jnp
+
+        start = None if job.start is None else jnp.asarray(job.start)
+        return jnp.asarray(job.content), [jnp.asarray(style) for style in job.styles], jax.random.key(self.seed), start
 
     def shown(self, job: "Job", image: "jax.Array") -> "tuple[np.ndarray, np.ndarray | None]":
         """A picture of a transfer as it is to be seen: in the content's colours, if so wanted, of its shape.
