@@ -95,12 +95,11 @@ def app(table: Table, host: str = LOCAL[0], password: str | None = None) -> Star
         try:
             while True:
                 header, blob = unpack(await web.receive_bytes())
-                if not known and password is not None:
-                    told = str(header.get("password", ""))
-                    known = hmac.compare_digest(told.encode(), password.encode())
-                    if not known and told:
-                        async with wrong:
-                            await asyncio.sleep(1)
+                told = str(header.get("password") or "")
+                if told and password and not known:
+                    async with wrong:
+                        known = hmac.compare_digest(told.encode(), password.encode())
+                        await asyncio.sleep(0 if known else 1)
                 if known:
                     reply, blob = await anyio.to_thread.run_sync(session.answer, header, blob)
                 else:

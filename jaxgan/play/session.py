@@ -1,5 +1,6 @@
 """What one browser does on the page. A move is a command line: it is parsed as one, drawn by it, and shown with it."""
 
+import contextlib
 import io
 import re
 import shlex
@@ -301,10 +302,8 @@ class Session:
             except Exception as error:
                 ended, blob = {"end": "failed", "error": self._line(error)}, b""
             self._stop = None
-            try:
+            with contextlib.suppress(Exception):  # The page may be gone.
                 self._send({"job": kind, **ended}, blob)
-            except Exception:
-                pass  # The page is gone.
 
         threading.Thread(target=run, name=f"jaxgan-{kind}", daemon=True).start()
         return about or {}, b""
@@ -354,12 +353,20 @@ class Session:
 
 
 _ANSWERS: dict[str, Callable[[Session, dict[str, Any], bytes], Reply]] = {
-    name: getattr(Session, name)
-    for name in (
-        "hello", "sample", "mix", "move", "keep", "file", "forget", "upload", "remove", "demo", "project", "walk", "style", "stop"
-    )
-}  # fmt: skip
-_ANSWERS |= {
+    "hello": Session.hello,
+    "sample": Session.sample,
+    "mix": Session.mix,
+    "move": Session.move,
+    "keep": Session.keep,
+    "file": Session.file,
+    "forget": Session.forget,
+    "upload": Session.upload,
+    "remove": Session.remove,
+    "demo": Session.demo,
+    "project": Session.project,
+    "walk": Session.walk,
+    "style": Session.style,
+    "stop": Session.stop,
     "runs": lambda session, message, blob: ({"runs": list(session._table.runs())}, b""),
     "watch": lambda session, message, blob: session._table.watched(str(message["run"]), message.get("have")),
     "look": lambda session, message, blob: ({}, session._table.sheet(str(message["run"]), int(message["step"]))),
