@@ -119,6 +119,7 @@ function options(section, ...names) {
   return Object.fromEntries(names.map((name) => {
     const control = $(`[name=${name}]`, section);
     if (control.type === "checkbox") return [name, control.checked];
+    if (control.dataset.usual === control.value) return [name, null];
     if (control.hasAttribute("data-power")) return [name, Number((10 ** control.value).toPrecision(2))];
     if (control.dataset.off === control.value || control.value === "") return [name, null];
     return [name, Number(control.value)];
@@ -137,8 +138,9 @@ function outputs(section) {
 /** Seeds by number and by slider; values beside sliders; `moved` at every change. */
 function wire(section, moved) {
   section.addEventListener("input", (event) => {
-    const other = event.target.dataset.for ? $(`[name=${event.target.dataset.for}]`, section) : $(`[data-for=${event.target.name}]`, section);
-    if (other) other.value = event.target.value;
+    const { name, value, dataset } = event.target;
+    const other = dataset.for ? $(`[name="${dataset.for}"]`, section) : name && $(`[data-for="${name}"]`, section);
+    if (other) other.value = value;
     outputs(section);
     if (event.target.type !== "file") moved(event);
   });
@@ -248,7 +250,7 @@ function directions(section) {
   const start = (name) => {
     from = name;
     $(".from", section).hidden = !name;
-    $(".from strong", section).textContent = name ?? "";
+    $(".from strong", section).textContent = name?.replace(".npz", "") ?? "";
     amounts().forEach((control) => { control.value = 0; });
     outputs(section);
     return draw();
@@ -256,7 +258,7 @@ function directions(section) {
   const keep = (name, blob) => {
     const item = document.createElement("li");
     item.innerHTML = '<img alt=""><span></span><div><button title="Download the latent">↓</button><button title="Forget it">✕</button></div>';
-    $("span", item).textContent = name;
+    $("span", item).textContent = name.replace(".npz", "");
     item.dataset.name = name;
     const picture = $("img", item), [file, forget] = $$("button", item);
     picture.alt = `Move ${name}`;
@@ -355,7 +357,7 @@ function train(section) {
   const watch = latest(async () => {
     const run = chooser.value, news = await ask({ do: "watch", run, have: state });
     if (run !== chooser.value) return;
-    const age = news.age == null ? "" : news.age < 30 ? ", training" : `, last line ${news.age < 5400 ? `${Math.round(news.age / 60)} min` : `${Math.round(news.age / 3600)} h`} ago`;
+    const age = !news.state[0] ? "" : news.age < 30 ? ", training" : `, last line ${news.age < 5400 ? `${Math.round(news.age / 60)} min` : `${Math.round(news.age / 3600)} h`} ago`;
     if (news.steps) {
       const atEnd = Number(slider.value) === Number(slider.max);
       ({ steps, state } = news);
@@ -372,10 +374,10 @@ function train(section) {
     $(".stands", section).textContent = `Step ${section.dataset.step} of ${section.dataset.of}${age}`;
   });
   const list = async () => {
-    const { runs } = await ask({ do: "runs" }), chosen = chooser.value;
+    const { runs, newest } = await ask({ do: "runs" }), chosen = chooser.value;
     if (runs.join("\n") === $$("option", chooser).map((option) => option.value).join("\n")) return;
     chooser.replaceChildren(...runs.map((run) => new Option(run, run)));
-    chooser.value = runs.includes(chosen) ? chosen : runs.find((run) => about.run.endsWith(run)) ?? runs[0];
+    chooser.value = runs.includes(chosen) ? chosen : newest;
     if (chooser.value !== chosen) { state = null; slider.value = slider.max; watch(); }
   };
   chooser.onchange = () => { state = null; steps = []; slider.value = slider.max; watch(); };

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import re
 import shlex
 import shutil
@@ -147,8 +148,9 @@ class Session:
             label = label if self._table.trained and self._table.trained.classes else None
         point = self._table.moved(point, amounts, label)
         self._point = name, point, label
-        words = [str(self._table.run), "--through", f"{name}.npz", "--frames", "1", "--out", f"{name}.png"]
-        return {"command": _shown("interpolate", *words), "name": f"{name}.png"}, _png(self._table.render(point, label))
+        free = self._free(name)  # As its file will be called, if it is kept.
+        words = [str(self._table.run), "--through", f"{free}.npz", "--frames", "1", "--out", f"{free}.png"]
+        return {"command": _shown("interpolate", *words), "name": f"{free}.png"}, _png(self._table.render(point, label))
 
     def keep(self, message: dict[str, Any], blob: bytes) -> Reply:
         """Keeps the latent that is shown, under a name."""
@@ -344,12 +346,14 @@ class Session:
     def _keep(self, name: str, point: jax.Array, label: int | None) -> str:
         if len(self._kept) >= _KEPT:
             raise UserError(f"{_KEPT} latents are kept already: forget one first")
-        taken, stem, number = self._kept, name, 1
-        while f"{name}.npz" in taken:
-            number += 1
-            name = f"{stem}-{number}"
-        self._kept[f"{name}.npz"] = point, label
-        return f"{name}.npz"
+        name = f"{self._free(name)}.npz"
+        self._kept[name] = point, label
+        return name
+
+    def _free(self, name: str) -> str:
+        """A name, with a number where it is taken."""
+        names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+        return next(name for name in names if f"{name}.npz" not in self._kept)
 
 
 _ANSWERS: dict[str, Callable[[Session, dict[str, Any], bytes], Reply]] = {
@@ -367,7 +371,7 @@ _ANSWERS: dict[str, Callable[[Session, dict[str, Any], bytes], Reply]] = {
     "walk": Session.walk,
     "style": Session.style,
     "stop": Session.stop,
-    "runs": lambda session, message, blob: ({"runs": list(session._table.runs())}, b""),
+    "runs": lambda session, message, blob: (session._table.listed(), b""),
     "watch": lambda session, message, blob: session._table.watched(str(message["run"]), message.get("have")),
     "look": lambda session, message, blob: ({}, session._table.sheet(str(message["run"]), int(message["step"]))),
 }

@@ -119,21 +119,28 @@ class Table:
         found = sorted(self.folder.glob("*/config.json")) + sorted(self.folder.glob("*/*/config.json"))
         return {str(path.parent.relative_to(self.folder)): path.parent for path in found}
 
+    def listed(self) -> dict[str, Any]:
+        """The names of the runs, and of the one that changed last."""
+        runs = self.runs()
+        changed = {name: _changed(path / "metrics.jsonl") for name, path in runs.items()}
+        return {"runs": list(runs), "newest": max(changed, key=lambda name: changed[name], default=None)}
+
     def watched(self, name: str, have: Any) -> tuple[dict[str, Any], bytes]:
         """How a run stands, and the picture of its losses; only that nothing has changed, where `have` says so."""
         path = self._chosen(name)
         lines = path / "metrics.jsonl"
-        stat = lines.stat() if lines.is_file() else None
         steps = [int(file.stem) for file in _sheets(path)]
-        state = [stat.st_size if stat else 0, len(steps)]
-        age = None if stat is None else time.time() - stat.st_mtime
+        state = [_changed(lines), len(steps)]
+        age = max(0.0, time.time() - state[0])
         if state == have:
             return {"state": state, "age": age}, b""
         run = handle.Run(path)
         last = metrics.last(lines, "discriminator/loss")
         picture = b""
         with _PLOTS, contextlib.suppress(UserError):  # There are no losses yet.
-            picture = run.losses()._repr_png_()
+            figure = run.losses()
+            figure.set_size_inches(7, 6)
+            picture = figure._repr_png_()
         about = {"steps": steps, "step": last["step"] if last else 0, "of": run.config.steps, "words": run.diagnosis}
         return {"state": state, "age": age, **about}, picture
 
@@ -149,6 +156,14 @@ class Table:
         if name not in runs:
             raise UserError(f"{name}: no such run here")
         return runs[name]
+
+
+def _changed(path: Path) -> float:
+    """When a file was last written to; 0 where there is none."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _sheets(run: Path) -> list[Path]:
