@@ -374,10 +374,10 @@ function train(section) {
     $(".stands", section).textContent = `Step ${section.dataset.step} of ${section.dataset.of}${age}`;
   });
   const list = async () => {
-    const { runs, newest } = await ask({ do: "runs" }), chosen = chooser.value;
+    const { runs, first } = await ask({ do: "runs" }), chosen = chooser.value;
     if (runs.join("\n") === $$("option", chooser).map((option) => option.value).join("\n")) return;
     chooser.replaceChildren(...runs.map((run) => new Option(run, run)));
-    chooser.value = runs.includes(chosen) ? chosen : newest;
+    chooser.value = runs.includes(chosen) ? chosen : first;
     if (chooser.value !== chosen) { state = null; slider.value = slider.max; watch(); }
   };
   chooser.onchange = () => { state = null; steps = []; slider.value = slider.max; watch(); };

@@ -120,10 +120,12 @@ class Table:
         return {str(path.parent.relative_to(self.folder)): path.parent for path in found}
 
     def listed(self) -> dict[str, Any]:
-        """The names of the runs, and of the one that changed last."""
+        """The names of the runs, and of the one to look at first: that which is played with, or which changed last."""
         runs = self.runs()
         changed = {name: _changed(path / "metrics.jsonl") for name, path in runs.items()}
-        return {"runs": list(runs), "newest": max(changed, key=lambda name: changed[name], default=None)}
+        played = [name for name, path in runs.items() if path.absolute() == self.run.absolute()]
+        first = played[0] if played else max(changed, key=lambda name: changed[name], default=None)
+        return {"runs": list(runs), "first": first}
 
     def watched(self, name: str, have: Any) -> tuple[dict[str, Any], bytes]:
         """How a run stands, and the picture of its losses; only that nothing has changed, where `have` says so."""
