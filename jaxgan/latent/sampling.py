@@ -48,11 +48,12 @@ def latents_at(game: Game, key: jax.Array, index: jax.Array, truncation: float |
 
 def latents_of(game: Game, seeds: Sequence[int], truncation: float | None = None) -> jax.Array:
     """A latent for each of several seeds, [N, ...]: the first that `draw_latents` draws of that seed."""
+    return _firsts(game, jnp.asarray(seeds, jnp.uint32), truncation)
 
-    def first(seed: jax.Array) -> jax.Array:
-        return latents_at(game, jax.random.key(seed), jnp.arange(1), truncation)[0]
 
-    return jax.vmap(first)(jnp.asarray(seeds, jnp.uint32))
+@functools.partial(jax.jit, static_argnums=0)
+def _firsts(game: Game, seeds: jax.Array, truncation: float | None) -> jax.Array:
+    return jax.vmap(lambda seed: latents_at(game, jax.random.key(seed), jnp.arange(1), truncation)[0])(seeds)
 
 
 def labels(count: int, classes: int, label: int | None = None) -> np.ndarray | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import hmac
 import json
 import os
@@ -215,8 +216,9 @@ def _bound(host: str, port: int) -> socket.socket:
         bound.listen(128)
     except OSError as error:
         bound.close()
-        why = "is taken; choose another --port" if error.errno == 98 else error.strerror or error
-        raise UserError(f"--host {host} --port {port}: {why}") from None
+        if error.errno == errno.EADDRINUSE:
+            raise UserError(f"--port {port}: is taken; choose another, or leave it out") from None
+        raise UserError(f"--host {host}: {error.strerror or error}; give an address of this machine") from None
     return bound
 
 
