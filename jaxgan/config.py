@@ -524,6 +524,9 @@ MEASURED = ("frechet", "sliced_wasserstein")
 SHIPPED = ("mnist", "stacked_mnist", "ring", "grid")
 """Data that ship with the package."""
 
+NETWORKS = ("emoji",)
+"""Trained networks that ship with the package."""
+
 IN_MEMORY = "arrays"
 """What `data` is of a run that was given its data by a program (`jaxgan.train`)."""
 

@@ -25,7 +25,7 @@ class Mix:
     """Mix styles (stylegan2, gat): coarse ones from the pictures along the top, the rest from those down the side."""
 
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Directory of the run."""
+    """Directory of the run, a file that `jaxgan export` made of it, or emoji: the generator that ships."""
     rows: int = 4
     """Pictures down the side."""
     columns: int = 6
@@ -53,9 +53,10 @@ class Mix:
 
         from jaxgan.latent import mix, sampling
         from jaxgan.models import stylegan2
+        from jaxgan.run.directory import output
         from jaxgan.support import images
 
-        out = self.out or self.run / "mix.png"
+        out = self.out or output(self.run, "mix.png")
         images.check_suffix(out, images.PICTURES)
         trained, label = _read(self.run, self.best, self.label)
         game, variables, key = trained.game, trained.state.ema, jax.random.key(self.seed)
@@ -83,7 +84,7 @@ class Project:
     """
 
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Directory of the run."""
+    """Directory of the run, a file that `jaxgan export` made of it, or emoji: the generator that ships."""
     image: Annotated[Positional[Path], tyro.conf.arg(metavar="IMAGE")]
     """The picture, of any kind and size; its middle square is used."""
     steps: int = 500
@@ -107,10 +108,11 @@ class Project:
         import numpy as np
 
         from jaxgan.latent import mix
+        from jaxgan.run.directory import output
         from jaxgan.support import files, images
         from jaxgan.support.console import open_console
 
-        out = self.out or self.run / "projection.gif"
+        out = self.out or output(self.run, "projection.gif")
         images.check_suffix(out, images.ANIMATIONS)
         trained, label = _read(self.run, self.best, self.label)
         if self.plus and not mix.has_styles(trained.game):
@@ -173,7 +175,7 @@ class Directions:
     """
 
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Directory of the run."""
+    """Directory of the run, a file that `jaxgan export` made of it, or emoji: the generator that ships."""
     count: int = 5
     """Directions, from the strongest on."""
     steps: int = 7
@@ -198,10 +200,11 @@ class Directions:
         import jax
 
         from jaxgan.latent import directions, mix, sampling
+        from jaxgan.run.directory import output
         from jaxgan.step.keys import stream
         from jaxgan.support import images
 
-        out = self.out or self.run / "directions.png"
+        out = self.out or output(self.run, "directions.png")
         images.check_suffix(out, images.PICTURES)
         trained, label = _read(self.run, self.best, self.label)
         game, variables, key = trained.game, trained.state.ema, jax.random.key(self.seed)

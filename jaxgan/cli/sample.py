@@ -28,7 +28,7 @@ class Sample:
     """
 
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Directory of the run."""
+    """Directory of the run, a file that `jaxgan export` made of it, or emoji: the generator that ships."""
     count: int = 64
     """How many pictures."""
     seed: int = 0
@@ -59,10 +59,11 @@ class Sample:
         import jax.numpy as jnp
 
         from jaxgan.latent import mix, sampling
+        from jaxgan.run.directory import output
         from jaxgan.step.keys import stream
         from jaxgan.support import images
 
-        out = self.out or self.run / "samples.png"
+        out = self.out or output(self.run, "samples.png")
         if out.suffix:
             images.check_suffix(out, images.PICTURES)
         chosen = None if self.seeds is None else seeds(self.seeds)
@@ -136,7 +137,7 @@ class Interpolate:
     """
 
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Directory of the run."""
+    """Directory of the run, a file that `jaxgan export` made of it, or emoji: the generator that ships."""
     count: int = 8
     """Latents to visit."""
     frames: int = 16
@@ -159,12 +160,13 @@ class Interpolate:
         import jax.numpy as jnp
 
         from jaxgan.latent import sampling
+        from jaxgan.run.directory import output
         from jaxgan.support import images
 
         check_range("frames", self.frames, 1)
         check_range("count", self.count, 1, max(1, MOST // self.frames))
         check_range("through", max(1, len(self.through)), 1, max(1, MOST // self.frames))
-        out = self.out or self.run / "interpolation.gif"
+        out = self.out or output(self.run, "interpolation.gif")
         images.check_suffix(out, images.ANIMATIONS + images.PICTURES)
         draw = _Draw(self.run, self.seed, self.label, self.truncation, self.best)
         trained, game, latent, psi = draw.places(self.through) if self.through else draw.some(self.count)

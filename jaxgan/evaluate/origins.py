@@ -101,6 +101,8 @@ def load(
         return _of_pictures(source, held := records.PictureSet(path, labelled), tuple(held.files()))
     if files.is_dir(path):
         return _load_folder(path, labelled)
+    if directory.is_trained(path):
+        return samples(source, directory.read_pictures(path, best), seed, truncation)
     raise UserError(f"{source}: no such run, folder, set, .npz file, or tfds:NAME")
 
 

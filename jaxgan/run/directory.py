@@ -17,7 +17,6 @@ best/               the best checkpoint, where the config says by what
 import contextlib
 import dataclasses
 import glob
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +29,7 @@ import numpy as np
 from jaxgan import config as cfg
 from jaxgan import train_step
 from jaxgan.data import Source
-from jaxgan.run import build, checkpoint, parallel
+from jaxgan.run import build, checkpoint, networks, parallel
 from jaxgan.run.experiment import Experiment
 from jaxgan.support import images
 from jaxgan.support.errors import UserError
@@ -42,12 +41,24 @@ def is_run(path: Path) -> bool:
     return is_file(path / "config.json")
 
 
+def is_trained(path: Path) -> bool:
+    """Whether `read` finds something: a run, a file of networks, or networks that ship."""
+    return is_run(path) or networks.file_of(path) is not None
+
+
+def output(run: Path, name: str) -> Path:
+    """Where a file that is made of a run goes, if nobody says: into a directory, beside a file."""
+    return run / name if networks.file_of(run) is None else run.with_name(f"{run.stem}-{name}")
+
+
 def read_config(run: Path) -> cfg.Config:
-    """The config of a run.
+    """The config of a run, or of a file of its networks.
 
     Raises:
         UserError: there is no run, or its config.json is damaged.
     """
+    if file := networks.file_of(run):
+        return _read_file(file)[1].config
     path = run / "config.json"
     if not is_file(path):
         raise UserError(f"{run}: not a run (it has no config.json)")
@@ -169,6 +180,11 @@ class Trained:
         return self.experiment.config
 
     @property
+    def about(self) -> networks.About:
+        """What its networks are of."""
+        return networks.About(self.config, self.shape, self.classes, self.shown)
+
+    @property
     def game(self) -> train_step.Game:
         """The game that the state is of."""
         return self.experiment.stage_of(int(self.state.step)).game
@@ -187,13 +203,25 @@ class Trained:
 def read(run: Path, best: bool = False) -> Trained:
     """Reads a run's newest checkpoint, or its best one, while it trains or after.
 
+    Args:
+        run: its directory, a file that `jaxgan export` made of it, or the name of networks that ship ("emoji").
+        best: whether its best checkpoint is wanted.
+
     Raises:
         UserError: no run, or as `checkpoint.restore`.
     """
+    placement = parallel.place(devices=jax.local_devices()[:1])
+    if file := networks.file_of(run):
+        if best:
+            raise UserError(f"--best: {run} holds one state alone; leave it out")
+        found, about = _read_file(file)
+        experiment = build.experiment(about.config, about.shape, about.classes)
+        stage = experiment.stage_of(found.step or 0)
+        state = networks.fill(found, experiment.abstract_state(stage, placement))
+        return Trained(experiment, state, [], about.shown)
     config = read_config(run)
     data = _read_data(run / "data.json")
     experiment = build.experiment(config, tuple(data["shape"]), data["classes"])
-    placement = parallel.place(devices=jax.local_devices()[:1])
     restored = checkpoint.restore(
         run, experiment, lambda step: experiment.abstract_state(experiment.stage_of(step), placement), best
     )
@@ -202,6 +230,13 @@ def read(run: Path, best: bool = False) -> Trained:
     if restored is None:
         raise UserError(f"{run}: has no checkpoint yet; let it train for {experiment.checkpoint_every} steps")
     return Trained(experiment, restored.state, restored.damaged, data["shown"])
+
+
+def _read_file(file: Path) -> tuple[networks.Networks, networks.About]:
+    found = networks.load(file) if is_file(file) else None
+    if found is None or found.about is None:
+        raise UserError(f"{file}: not a run's networks, as `jaxgan export` writes them; `jaxgan import` reads others")
+    return found, found.about
 
 
 def read_pictures(run: Path, best: bool = False, label: int | None = None) -> Trained:
@@ -218,13 +253,3 @@ def read_pictures(run: Path, best: bool = False, label: int | None = None) -> Tr
     if label is not None and not 0 <= label < trained.classes:
         raise UserError(f"--label {label}: {run} has classes 0 to {trained.classes - 1}")
     return trained
-
-
-def digest(tree: Any) -> str:
-    """SHA-256 of a pytree of arrays: of every leaf's path, dtype, shape and bytes."""
-    sha = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array = np.asarray(leaf)
-        sha.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
-        sha.update(np.ascontiguousarray(array).tobytes())
-    return sha.hexdigest()
