@@ -56,8 +56,8 @@ game, variables = run.game, run.state.ema  # The networks, and the averaged gene
 _ = show(run.sample(64), "64 samples of the generator that ships, each of another latent.")
 
 # %% [markdown]
-# Each picture is made of 128 random numbers. The network has never seen food, plants or animals: they were kept back, for the
-# end of this notebook.
+# Each picture is made of 128 random numbers. The network has never seen food, plants or animals: they were kept back,
+# for the end of this notebook.
 #
 # ## Two networks in one
 #

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgan.data import Source, arrays, making, pictures, records
+from jaxgan.data import Source, arrays, latents, making, pictures, records
 from jaxgan.data import folder as folders
 from jaxgan.data import labels as classes_of
 from jaxgan.data.source import Pictures
@@ -151,6 +151,10 @@ def data(run: Path, trained: Trained) -> Source:
 def of_source(name: str, source: Source) -> Origin:
     """The pictures of a run's data, as they are kept."""
     inner = getattr(source, "source", source)  # Of one that is varied.
+    if (encoded := latents.of(source)) and encoded.pictures is None:
+        raise UserError(f"{name}: a set of latents alone; made with --keep-pictures it could be compared with")
+    if encoded and encoded.pictures:
+        return _of_pictures(name, encoded.pictures)
     held = getattr(inner, "pictures", None)
     edge = (inner.shape[0] - source.shape[0]) // 2  # As `source.blocks` cuts.
 

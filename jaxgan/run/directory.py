@@ -28,7 +28,7 @@ import numpy as np
 
 from jaxgan import config as cfg
 from jaxgan import train_step
-from jaxgan.data import Source
+from jaxgan.data import Source, latents
 from jaxgan.run import build, checkpoint, networks, parallel
 from jaxgan.run.experiment import Experiment
 from jaxgan.support import images
@@ -107,11 +107,14 @@ def changed_data(run: Path, source: Source) -> list[str]:
     before = _read_data(path) if is_file(path) else found
     if before["identity"] is None:  # Of a generator that was trained elsewhere, on what is not known.
         before = before | {"identity": source.identity}
-    return [f"{name} ({before[name]}, now {value})" for name, value in found.items() if before[name] != value]
+    compared = [name for name in found if name != "autoencoder"]  # Which that is, the identity says.
+    return [f"{name} ({before[name]}, now {found[name]})" for name in compared if before[name] != found[name]]
 
 
 def _facts(source: Source) -> dict[str, Any]:
-    return {"shape": list(source.shape), "classes": source.classes, "identity": source.identity}
+    found = {"shape": list(source.shape), "classes": source.classes, "identity": source.identity}
+    held = latents.of(source)
+    return found | ({"autoencoder": dataclasses.asdict(held.autoencoder)} if held else {})
 
 
 def _read_data(path: Path) -> dict[str, Any]:
@@ -125,7 +128,8 @@ def _read_data(path: Path) -> dict[str, Any]:
         shown = tuple(map(int, found["shown"])) if "shown" in found else None
         if shown and (len(shown) != 2 or min(shown) < 1):
             raise ValueError
-        return {"shape": shape, "classes": classes, "identity": identity, "shown": shown}
+        encoder = latents.Autoencoder(**found["autoencoder"]) if "autoencoder" in found else None
+        return {"shape": shape, "classes": classes, "identity": identity, "shown": shown, "autoencoder": encoder}
     except (ValueError, KeyError, TypeError):
         raise UserError(
             f"{path}: is missing or damaged; `jaxgan train {path.parent}` writes it anew if it is deleted"
@@ -161,12 +165,14 @@ class Trained:
         state: its newest readable state.
         damaged: newer checkpoints that are not whole.
         shown: width and height that its pictures should have, where they are squares and should not be.
+        autoencoder: of which its examples are latents; None where they are not.
     """
 
     experiment: Experiment
     state: train_step.TrainState
     damaged: list[checkpoint.Damaged]
     shown: tuple[int, int] | None = None
+    autoencoder: latents.Autoencoder | None = None
 
     def put_right(self, pictures: np.ndarray) -> np.ndarray:
         """Its pictures uint8 [N, H, W, C], of the shape that they should have."""
@@ -182,7 +188,7 @@ class Trained:
     @property
     def about(self) -> networks.About:
         """What its networks are of."""
-        return networks.About(self.config, self.shape, self.classes, self.shown)
+        return networks.About(self.config, self.experiment.shape, self.classes, self.shown, self.autoencoder)
 
     @property
     def game(self) -> train_step.Game:
@@ -191,8 +197,8 @@ class Trained:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one example, of the full size."""
-        return self.experiment.shape
+        """Shape of one picture, or point, of the full size."""
+        return self.experiment.pictured
 
     @property
     def classes(self) -> int:
@@ -216,12 +222,13 @@ def read(run: Path, best: bool = False) -> Trained:
             raise UserError(f"--best: {run} holds one state alone; leave it out")
         found, about = _read_file(file)
         experiment = build.experiment(about.config, about.shape, about.classes)
+        experiment = build.decoding(experiment, about.autoencoder)
         stage = experiment.stage_of(found.step or 0)
         state = networks.fill(found, experiment.abstract_state(stage, placement))
-        return Trained(experiment, state, [], about.shown)
+        return Trained(experiment, _shown(experiment, state), [], about.shown, about.autoencoder)
     config = read_config(run)
     data = _read_data(run / "data.json")
-    experiment = build.experiment(config, tuple(data["shape"]), data["classes"])
+    experiment = build.decoding(build.experiment(config, tuple(data["shape"]), data["classes"]), data["autoencoder"])
     restored = checkpoint.restore(
         run, experiment, lambda step: experiment.abstract_state(experiment.stage_of(step), placement), best
     )
@@ -229,7 +236,13 @@ def read(run: Path, best: bool = False) -> Trained:
         raise UserError(f"{run}: has no best checkpoint; train with --best")
     if restored is None:
         raise UserError(f"{run}: has no checkpoint yet; let it train for {experiment.checkpoint_every} steps")
-    return Trained(experiment, restored.state, restored.damaged, data["shown"])
+    state = _shown(experiment, restored.state)
+    return Trained(experiment, state, restored.damaged, data["shown"], data["autoencoder"])
+
+
+def _shown(experiment: Experiment, state: train_step.TrainState) -> train_step.TrainState:
+    """The state, its average able to make pictures where it is of latents."""
+    return dataclasses.replace(state, ema=experiment.shown(state.ema))
 
 
 def _read_file(file: Path) -> tuple[networks.Networks, networks.About]:

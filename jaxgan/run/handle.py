@@ -196,9 +196,7 @@ class Run:
 
     def _train(self, config: cfg.Config, on_look: Callable[[Look], None] | None, quiet: bool) -> None:
         if self._alone:
-            raise UserError(
-                f"{self.path}: networks without a run; go on with jaxgan.train(CONFIG, start={self.path})"
-            )
+            raise UserError(f"{self.path}: networks without a run; go on with jaxgan.train(CONFIG, start={self.path})")
         self._trained = None
         source = self._source
         if source is not None and not hasattr(source, "resident"):

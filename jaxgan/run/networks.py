@@ -19,13 +19,14 @@ import safetensors
 import safetensors.numpy
 
 from jaxgan import config as cfg
+from jaxgan.data import latents
 from jaxgan.step.game import TrainState
 from jaxgan.support.errors import UserError
 from jaxgan.support.files import in_one_line, is_file, write_atomically
 
 PARTS = ("generator", "discriminator", "ema")
 _OWN = ("fade",)  # Collections that a run keeps of its own: how far it has grown.
-_KNOWN = ("jaxgan", "config", "shape", "classes", "shown")
+_KNOWN = ("jaxgan", "config", "shape", "classes", "shown", "autoencoder")
 _NAMED = 8  # Layers, at the most, that a line names.
 
 
@@ -38,12 +39,14 @@ class About:
         shape: of one example.
         classes: number of labels; 0 if not conditional.
         shown: width and height that its pictures should have, where they are squares and should not be.
+        autoencoder: of which examples are latents; None where they are not.
     """
 
     config: cfg.Config
     shape: tuple[int, ...]
     classes: int
     shown: tuple[int, int] | None = None
+    autoencoder: latents.Autoencoder | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,7 +84,8 @@ def file_of(path: Path) -> Path | None:
 
 def of_state(where: str, state: TrainState, about: About | None = None) -> Networks:
     """The networks of a state."""
-    trees = {"generator": state.generator.variables, "discriminator": state.discriminator.variables, "ema": state.ema}
+    ema = {name: value for name, value in state.ema.items() if name != "decoder"}
+    trees = {"generator": state.generator.variables, "discriminator": state.discriminator.variables, "ema": ema}
     arrays = {part: flatten(jax.tree.map(np.asarray, tree)) for part, tree in trees.items()}
     return Networks(where, int(state.step), arrays, float(state.path_length), about)
 
@@ -96,7 +100,7 @@ def save(path: Path, networks: Networks) -> None:
     if about := networks.about:
         shown = {"shown": about.shown} if about.shown else {}
         metadata |= {"config": json.loads(cfg.to_json(about.config)), "shape": about.shape, "classes": about.classes}
-        metadata |= shown
+        metadata |= shown | ({"autoencoder": dataclasses.asdict(about.autoencoder)} if about.autoencoder else {})
     named = {f"{part}/{name}": array for part, arrays in networks.arrays.items() for name, array in arrays.items()}
     write_atomically(path, safetensors.numpy.save(named, {name: json.dumps(value) for name, value in metadata.items()}))
 
@@ -126,7 +130,8 @@ def load(path: Path) -> Networks | None:
     if "config" in metadata:
         config = cfg.from_json(json.dumps(metadata["config"]), str(path))
         shown = metadata.get("shown")
-        about = About(config, tuple(metadata["shape"]), metadata["classes"], tuple(shown) if shown else None)
+        encoder = latents.Autoencoder(**metadata["autoencoder"]) if "autoencoder" in metadata else None
+        about = About(config, tuple(metadata["shape"]), metadata["classes"], tuple(shown) if shown else None, encoder)
     return Networks(str(path), own.get("step"), arrays, float(own.get("path_length") or 0), about)
 
 
