@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxgan.run import checkpoint, directory
+from jaxgan.run import checkpoint, directory, networks
 
 COMMON = ["--log-every=1", "--sample-every=40", "--checkpoint-every=10", "--quiet"]
 SMALL = ["--generator.widths=16", "--discriminator.widths=16", "--batch-size=16", "--steps=400"]
@@ -56,7 +56,7 @@ def runs(out: Path) -> list[Path]:
 
 def outcome(out: Path) -> list[tuple[str, str]]:
     """Digest of the state, and the metrics, of every run in a directory."""
-    return [(directory.digest(directory.read(run).state), (run / "metrics.jsonl").read_text()) for run in runs(out)]
+    return [(networks.digest(directory.read(run).state), (run / "metrics.jsonl").read_text()) for run in runs(out)]
 
 
 def steps(out: Path) -> int:

@@ -475,6 +475,9 @@ class Config:
     """That half-life is at most this share of the examples seen so far (arXiv 2006.06676; 0.05 there)."""
     ema_rise_steps: NonNegativeInt = 0
     """Steps in which that half-life rises from 0, by a cosine (arXiv 2501.05441); 0 for at once."""
+    latents: bool = False
+    """The data are latents of an autoencoder (`jaxgan data make --latents`); size is of these, an eighth of the
+    pictures', and what is drawn is decoded."""
     quick_steps: NonNegativeInt | None = 1000
     """Steps, of the last size where pictures grow, until convolutions on CPU change over from the form that compiles
     quickly to the one that runs fast; without a number, Winograd's algorithm everywhere from the first step on, as in
@@ -523,6 +526,9 @@ MEASURED = ("frechet", "sliced_wasserstein")
 
 SHIPPED = ("mnist", "stacked_mnist", "ring", "grid")
 """Data that ship with the package."""
+
+NETWORKS = ("emoji",)
+"""Trained networks that ship with the package."""
 
 IN_MEMORY = "arrays"
 """What `data` is of a run that was given its data by a program (`jaxgan.train`)."""

@@ -15,7 +15,7 @@ import pytest
 import tensorstore
 
 from jaxgan import config as cfg
-from jaxgan.run import build, checkpoint, directory, parallel
+from jaxgan.run import build, checkpoint, networks, parallel
 from jaxgan.support.errors import UserError
 from jaxgan.train_step import Player, TrainState
 
@@ -62,7 +62,7 @@ def data_files(path: Path) -> list[Path]:
 def test_what_was_saved_is_restored_to_the_bit_with_its_record(saved):
     restored = restore(saved)
     assert restored is not None
-    assert directory.digest(restored.state) == directory.digest(state_at(1000))
+    assert networks.digest(restored.state) == networks.digest(state_at(1000))
     assert restored.record == checkpoint.record(saved) == {"offset": 10000, "first": [1.5, None]}
     assert restored.versions == checkpoint.versions()
     assert restored.damaged == []
@@ -297,4 +297,4 @@ def test_a_run_may_have_nearly_any_name(tmp_path):
         saver.save(state_at(3))
     restored = restore(run)
     assert restored is not None
-    assert directory.digest(restored.state) == directory.digest(state_at(3))
+    assert networks.digest(restored.state) == networks.digest(state_at(3))

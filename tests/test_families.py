@@ -13,7 +13,7 @@ import two_devices
 
 from jaxgan import cli
 from jaxgan import config as cfg
-from jaxgan.run import directory, training
+from jaxgan.run import directory, networks, training
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_a_run_goes_on_exactly(family, pictures, tmp_path):
     training.train(config, tmp_path / "unbroken", quiet=True)
     training.train(dataclasses.replace(config, steps=3), tmp_path / "stopped", quiet=True)
     training.train(config, tmp_path / "stopped", quiet=True)
-    unbroken, stopped = (directory.digest(directory.read(tmp_path / name).state) for name in ("unbroken", "stopped"))
+    unbroken, stopped = (networks.digest(directory.read(tmp_path / name).state) for name in ("unbroken", "stopped"))
     assert unbroken == stopped
     assert (tmp_path / "unbroken" / "samples" / "000005.png").is_file()
     if family in ("stylegan2", "gat"):

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from jaxgan import cli
 from jaxgan import config as cfg
-from jaxgan.run import build, directory, sweep, training
+from jaxgan.run import build, directory, networks, sweep, training
 from jaxgan.support.errors import UserError
 from jaxgan.support.progress import compiling
 
@@ -35,7 +35,7 @@ def with_fields(**fields):
 
 
 def digest(run):
-    return directory.digest(directory.read(run).state)
+    return networks.digest(directory.read(run).state)
 
 
 @pytest.fixture(scope="module")

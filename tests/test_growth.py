@@ -14,7 +14,7 @@ import pytest
 from jaxgan import config as cfg
 from jaxgan import train_step
 from jaxgan.models import layers, msg, progressive
-from jaxgan.run import build, directory, growth, training
+from jaxgan.run import build, directory, growth, networks, training
 from jaxgan.support.errors import UserError
 
 TINY: Any = {"width": 4, "max_width": 8, "learning_rate": 2e-3, "beta1": 0.0, "beta2": 0.99}
@@ -143,7 +143,7 @@ def growing(tmp_path_factory):
 
 
 def outcome(run):
-    return directory.digest(directory.read(run).state), (run / "metrics.jsonl").read_text()
+    return networks.digest(directory.read(run).state), (run / "metrics.jsonl").read_text()
 
 
 def test_a_run_grows(growing):

@@ -11,7 +11,7 @@ import pytest
 
 import jaxgan
 from jaxgan import train_step
-from jaxgan.run import directory
+from jaxgan.run import networks
 from jaxgan.support.errors import UserError
 
 SMALL: dict[str, Any] = {"generator.width": 4, "discriminator.width": 4, "batch_size": 8, "discriminator.features": 0}
@@ -55,13 +55,13 @@ def test_it_goes_on_bit_identically_and_is_kept(pictures: np.ndarray, tmp_path: 
         return jaxgan.train("mnist_dcgan", pictures, quiet=True, sample_every=2, **SMALL, **more)
 
     parts, whole = begun(steps=2).train(4, quiet=True), begun(steps=4, out=tmp_path / "whole")
-    assert directory.digest(parts.state) == directory.digest(whole.state)
+    assert networks.digest(parts.state) == networks.digest(whole.state)
     before = parts.path
     parts.save(tmp_path / "kept")
     assert not before.exists()
     assert parts.path == tmp_path / "kept"
     again = jaxgan.Run(tmp_path / "kept")
-    assert directory.digest(again.state) == directory.digest(whole.state)
+    assert networks.digest(again.state) == networks.digest(whole.state)
     with pytest.raises(UserError, match=r"kept: exists; choose another directory"):
         whole.save(tmp_path / "kept")
     # Without the arrays nobody can train on them; the same ones given again are known by their hash.

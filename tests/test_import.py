@@ -16,7 +16,7 @@ from PIL import Image
 
 from jaxgan import cli
 from jaxgan.models import stylegan2
-from jaxgan.run import directory, published, start
+from jaxgan.run import directory, networks, published, start
 from jaxgan.step.keys import normal
 from jaxgan.support import images
 
@@ -110,7 +110,7 @@ def test_it_is_shown_as_a_run_of_its_networks(run, capsys):
     assert config["generator"]["style_size"] == GENERATOR.style_size
     assert "step 0 of " in shown[end:]
     params = sum(leaf.size for leaf in jax.tree.leaves(VARIABLES["params"]))
-    assert f"generator: {params:,} parameters, sha256 {directory.digest(VARIABLES['params'])}" in shown
+    assert f"generator: {params:,} parameters, sha256 {networks.digest(VARIABLES['params'])}" in shown
 
 
 def test_mistakes_are_one_line(run, tmp_path, capsys):

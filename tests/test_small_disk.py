@@ -6,7 +6,7 @@ import sys
 import pytest
 from test_training import SMALL_FLAGS
 
-from jaxgan.run import directory
+from jaxgan.run import directory, networks
 
 COMMANDS = {
     "train": ["train", "mnist_fc", *SMALL_FLAGS, "--steps=200", "--checkpoint-every=10", "--keep-last=100"],
@@ -41,7 +41,7 @@ def run(command, out):
 
 def outcome(out):
     runs = sorted(path.parent for path in out.rglob("config.json"))
-    return [(directory.digest(directory.read(run).state), (run / "metrics.jsonl").read_text()) for run in runs]
+    return [(networks.digest(directory.read(run).state), (run / "metrics.jsonl").read_text()) for run in runs]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -19,7 +19,7 @@ from jaxgan.data import tfds as sets
 from jaxgan.data.folder import Settings
 from jaxgan.data.source import fetched
 from jaxgan.evaluate import neighbours
-from jaxgan.run import build, directory, training
+from jaxgan.run import build, directory, networks, training
 from jaxgan.support import images
 from jaxgan.support.errors import UserError
 
@@ -118,7 +118,7 @@ def test_a_run_is_the_same_streamed_or_resident_stopped_or_not(kind, kinds, tmp_
             for end in steps:
                 training.train(dataclasses.replace(config, steps=end), run, quiet=True)
             lines = [line for line in (run / "metrics.jsonl").read_text().splitlines() if "discriminator/loss" in line]
-            outcomes.append((directory.digest(directory.read(run).state), lines))
+            outcomes.append((networks.digest(directory.read(run).state), lines))
     assert all(outcome == outcomes[0] for outcome in outcomes)
     assert len(outcomes[0][1]) == 12
 

@@ -42,7 +42,7 @@ def source(tmp_path_factory):
 
 
 def same(a, b):
-    assert directory.digest(jax.device_get(a)) == directory.digest(jax.device_get(b))
+    assert networks.digest(jax.device_get(a)) == networks.digest(jax.device_get(b))
 
 
 def test_a_run_begins_with_anothers_networks_and_never_needs_them_again(source, tmp_path, capsys):
@@ -71,7 +71,7 @@ def test_a_run_begins_with_anothers_networks_and_never_needs_them_again(source, 
         count = jax.tree.leaves(getattr(state, player).optimizer)[0]
         assert int(count) == 0
     same(state.ema, old.ema)
-    assert directory.digest(state.ema) != directory.digest(state.generator.variables)
+    assert networks.digest(state.ema) != networks.digest(state.generator.variables)
 
 
 def test_a_run_whose_checkpoints_are_lost_begins_again_with_the_same_networks_only(source, tmp_path):
@@ -90,12 +90,18 @@ def test_a_run_whose_checkpoints_are_lost_begins_again_with_the_same_networks_on
 
 def test_a_file_of_networks_is_as_good_as_the_run(source, tmp_path):
     file = tmp_path / "networks.safetensors"
-    networks.save(file, directory.read(source))
+    trained = directory.read(source)
+    networks.save(file, networks.of_state("", trained.state, trained.about))
     found, of_run = start.read(file), start.read(source)
     assert (found.step, found.sha256) == (20, of_run.sha256)
     assert set(found.arrays) == {"generator", "discriminator", "ema"}
     name = "params/Dense_0/kernel"
     np.testing.assert_array_equal(found.arrays["ema"][name], of_run.arrays["ema"][name])
+    read = directory.read(file)
+    assert (read.config, read.shape, read.classes) == (trained.config, trained.shape, trained.classes)
+    assert networks.digest(read.state.ema) == networks.digest(trained.state.ema)
+    same(read.state.discriminator.variables, trained.state.discriminator.variables)
+    assert int(read.state.step) == 20
 
 
 def test_layers_that_do_not_fit_are_new_and_named():

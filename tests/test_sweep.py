@@ -15,7 +15,7 @@ from test_training import steps_of
 
 from jaxgan import cli, train_step
 from jaxgan import config as cfg
-from jaxgan.run import checkpoint, directory, metrics, sweep, training
+from jaxgan.run import checkpoint, directory, metrics, networks, sweep, training
 from jaxgan.support.errors import NonFiniteError, UserError
 
 MLP = cfg.Config(
@@ -79,7 +79,7 @@ def test_seeds_differ_and_repeat(tmp_path):
     for name in ("once", "again"):
         sweep.sweep(MLP, 2, {}, tmp_path / name, quiet=True)
     digests = [
-        directory.digest(directory.read(tmp_path / name / f"seed={seed}").state)
+        networks.digest(directory.read(tmp_path / name / f"seed={seed}").state)
         for name in ("once", "again")
         for seed in (0, 1)
     ]
@@ -147,7 +147,7 @@ def test_a_stopped_sweep_goes_on_where_it_was(tmp_path):
     assert again.returncode == 0, said
     for seed in (0, 1):
         a, b = (tmp_path / name / f"seed={seed}" for name in ("whole", "out"))
-        assert directory.digest(directory.read(a).state) == directory.digest(directory.read(b).state)
+        assert networks.digest(directory.read(a).state) == networks.digest(directory.read(b).state)
         assert (a / "metrics.jsonl").read_text() == (b / "metrics.jsonl").read_text()
 
 
@@ -198,9 +198,7 @@ def test_bad_sweeps_are_one_line(tmp_path, capsys):
 def stands(out):
     """Of every member its digest and lines."""
     runs = sorted(path.parent for path in out.rglob("config.json"))
-    return {
-        run.name: (directory.digest(directory.read(run).state), (run / "metrics.jsonl").read_text()) for run in runs
-    }
+    return {run.name: (networks.digest(directory.read(run).state), (run / "metrics.jsonl").read_text()) for run in runs}
 
 
 def test_one_more_seed_or_value_takes_nothing_from_the_others(tmp_path, capsys):

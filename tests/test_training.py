@@ -19,7 +19,7 @@ from PIL import Image
 
 from jaxgan import cli
 from jaxgan import config as cfg
-from jaxgan.run import checkpoint, directory, metrics, parallel, training
+from jaxgan.run import checkpoint, directory, metrics, networks, parallel, training
 from jaxgan.support.errors import NonFiniteError, UserError
 
 SMALL = cfg.Config(
@@ -48,7 +48,7 @@ def changed(**fields):
 
 def outcome(run: Path):
     """All that must not depend on how a run was interrupted."""
-    return directory.digest(directory.read(run).state), (run / "metrics.jsonl").read_text()
+    return networks.digest(directory.read(run).state), (run / "metrics.jsonl").read_text()
 
 
 def steps_of(run: Path):
@@ -291,13 +291,13 @@ def test_saved_states_survive_donation(unbroken, key):
     expected = {}
     with checkpoint.open_for_saving(run, plan) as saver:
         for step in range(10):
-            expected[step] = directory.digest(state)
+            expected[step] = networks.digest(state)
             saver.save(state)
             state, _ = compiled(state, source.resident, training.gather_items(source, step, 1), jnp.int32(1), key)
     directory.write_config(run, config)
     directory.check_data(run, source)
     for step in reversed(range(10)):
-        assert directory.digest(directory.read(run).state) == expected[step]
+        assert networks.digest(directory.read(run).state) == expected[step]
         shutil.rmtree(checkpoint.folder(run) / str(step))
 
 

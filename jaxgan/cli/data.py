@@ -3,12 +3,15 @@
 import dataclasses
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from jaxgan.cli.options import Positional, check_range
 from jaxgan.data.folder import Settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +33,10 @@ class Make:
     settings: Annotated[Settings, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Settings)
     out: Path | None = None
     """Directory of the set; FOLDER_SIZE in the current one if not given."""
+    latents: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Keep latents of this autoencoder (Stable Diffusion's, a .safetensors file) in place of pictures: for gat_256."""
+    keep_pictures: bool = False
+    """With --latents: keep the pictures as well, to measure samples against."""
     quiet: bool = False
     """Show nothing."""
 
@@ -42,11 +49,30 @@ class Make:
         endings = archives.ENDINGS if self.folder.is_file() else ()
         ending = next((ending for ending in endings if name.lower().endswith(ending)), "")
         out = self.out or Path(f"{name[: len(name) - len(ending)]}_{self.settings.size}")
-        own.make_shown(self.folder, out, self.settings, open_console(self.quiet), verify=True)
+        console = open_console(self.quiet)
+        if self.latents:
+            self._make_latents(out, self.latents, console)
+            return
+        own.make_shown(self.folder, out, self.settings, console, verify=True)
         if not self.quiet:
             size = str(self.settings.side)
             train = shlex.join(["jaxgan", "train", "own_images", "--data", str(out), "--size", size])
             print(f"{printable(out)}: train on it with: {printable(train)}")
+
+    def _make_latents(self, out: Path, file: Path, console: "Console") -> None:
+        from jaxgan.data import latents, own
+        from jaxgan.support.progress import Bar
+
+        about = latents.begin(out, self.settings, file)
+        if latents.is_final(out):
+            console.print(f"{out}: is made, without its pictures; delete it to make it anew", soft_wrap=True)
+            return
+        own.make_shown(self.folder, out / "pictures", self.settings, console)
+        with Bar(console, None, text="reading the autoencoder") as bar:
+            latents.encode(
+                out, about, self.keep_pictures, lambda done, total: bar.move(done, "pictures encoded", total)
+            )
+        console.print(f"{out}: train on it with: jaxgan train gat_256 --data {out}", soft_wrap=True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,17 +37,18 @@ class Export:
         check_truncation(self.truncation)
         from jaxgan.latent import exporting, mix
         from jaxgan.run import networks
-        from jaxgan.run.directory import read
+        from jaxgan.run.directory import output, read
         from jaxgan.support.errors import UserError
         from jaxgan.support.files import write_atomically
 
         trained = read(self.run, self.best)
         if self.truncation is not None and not mix.has_styles(trained.game):
             raise UserError(f"--truncation: {self.run} has no styles; leave it out, and draw shorter latents")
-        out = self.out or self.run / "export"
+        out = self.out or output(self.run, "export")
         program = exporting.program(trained.game, trained.state.ema, trained.classes, self.truncation)
         write_atomically(out / "generator.stablehlo", program)
-        networks.save(out / "networks.safetensors", trained)
+        found = networks.of_state(str(self.run), trained.state, trained.about)
+        networks.save(out / "networks.safetensors", found)
         labels = f" and labels int32 [N], 0 to {trained.classes - 1}," if trained.classes else ""
         print(f"{out}/generator.stablehlo: latents float32 [N, {trained.game.latent_size}]{labels} to pictures")
         print(f"{out}/networks.safetensors: step {int(trained.state.step)}, generator, average and discriminator")

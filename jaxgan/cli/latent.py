@@ -27,7 +27,7 @@ class Mix:
     """Mix styles (stylegan2, gat): coarse ones from the pictures along the top, the rest from those down the side."""
 
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Directory of the run."""
+    """Directory of the run, a file that `jaxgan export` made of it, or emoji: the generator that ships."""
     rows: int = 4
     """Pictures down the side."""
     columns: int = 6
@@ -46,9 +46,10 @@ class Mix:
     """A .png or .jpg file; RUN/mix.png if not given."""
 
     def __call__(self) -> None:
+        from jaxgan.run.directory import output
         from jaxgan.support import images
 
-        out = self.out or self.run / "mix.png"
+        out = self.out or output(self.run, "mix.png")
         images.check_suffix(out, images.PICTURES)
         trained, sheet, mixed = self.drawn()
         images.save(out, sheet)
@@ -89,7 +90,7 @@ class Project:
     """
 
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Directory of the run."""
+    """Directory of the run, a file that `jaxgan export` made of it, or emoji: the generator that ships."""
     image: Annotated[Positional[Path], tyro.conf.arg(metavar="IMAGE")]
     """The picture, of any kind and size; its middle square is used."""
     steps: int = 500
@@ -112,10 +113,11 @@ class Project:
         import numpy as np
 
         from jaxgan.latent import saved
+        from jaxgan.run.directory import output
         from jaxgan.support import files, images
         from jaxgan.support.console import open_console
 
-        out = self.out or self.run / "projection.gif"
+        out = self.out or output(self.run, "projection.gif")
         images.check_suffix(out, images.ANIMATIONS)
         with self._progress(open_console(self.quiet, stderr=True)) as show:
             trained, label, target, found = self.found(show)
@@ -205,7 +207,7 @@ class Directions:
     """
 
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Directory of the run."""
+    """Directory of the run, a file that `jaxgan export` made of it, or emoji: the generator that ships."""
     count: int = 5
     """Directions, from the strongest on."""
     steps: int = 7
@@ -230,9 +232,10 @@ class Directions:
         import jax
 
         from jaxgan.latent import directions, mix, sampling
+        from jaxgan.run.directory import output
         from jaxgan.support import images
 
-        out = self.out or self.run / "directions.png"
+        out = self.out or output(self.run, "directions.png")
         images.check_suffix(out, images.PICTURES)
         trained, label = _read(self.run, self.best, self.label)
         game, variables, key = trained.game, trained.state.ema, jax.random.key(self.seed)

@@ -31,7 +31,7 @@ class Sample:
     """
 
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Directory of the run."""
+    """Directory of the run, a file that `jaxgan export` made of it, or emoji: the generator that ships."""
     count: int = 64
     """How many pictures."""
     seed: int = 0
@@ -58,9 +58,10 @@ class Sample:
     RUN/samples.png if not given."""
 
     def __call__(self) -> None:
+        from jaxgan.run.directory import output
         from jaxgan.support import images
 
-        out = self.out or self.run / "samples.png"
+        out = self.out or output(self.run, "samples.png")
         if out.suffix:
             images.check_suffix(out, images.PICTURES)
         trained, pictures, label = self.drawn()
@@ -145,7 +146,7 @@ class Interpolate:
     """
 
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Directory of the run."""
+    """Directory of the run, a file that `jaxgan export` made of it, or emoji: the generator that ships."""
     count: int = 8
     """Latents to visit."""
     frames: int = 16
@@ -165,9 +166,10 @@ class Interpolate:
     """A .gif, .webp or .mp4 animation, or a .png or .jpg strip (a row a latent); RUN/interpolation.gif if not given."""
 
     def __call__(self) -> None:
+        from jaxgan.run.directory import output
         from jaxgan.support import images
 
-        out = self.out or self.run / "interpolation.gif"
+        out = self.out or output(self.run, "interpolation.gif")
         images.check_suffix(out, images.ANIMATIONS + images.PICTURES)
         trained, pictures = self.drawn()
         if out.suffix in images.ANIMATIONS:

@@ -18,7 +18,7 @@ class Show:
     """Directory of the run."""
 
     def __call__(self) -> None:
-        from jaxgan.run import directory, metrics, start
+        from jaxgan.run import directory, metrics, networks, start
 
         trained = directory.read(self.run)
         state = trained.state
@@ -31,8 +31,8 @@ class Show:
             print(f"began with {origin['path']}{at}, sha256 {origin['sha256']}{new}")
         print(f"step {int(state.step)} of {trained.experiment.steps}")
         for name, params in (("generator", state.generator.params), ("discriminator", state.discriminator.params)):
-            print(f"{name}: {size(params):,} parameters, sha256 {directory.digest(params)}")
-        print(f"whole state (statistics, optimisers and average too): sha256 {directory.digest(state)}")
+            print(f"{name}: {size(params):,} parameters, sha256 {networks.digest(params)}")
+        print(f"whole state (statistics, optimisers and average too): sha256 {networks.digest(state)}")
         for kind in ("discriminator/loss", "diagnosis"):
             if line := metrics.last(self.run / "metrics.jsonl", kind):
                 print(f"metrics at step {line.pop('step')}:")

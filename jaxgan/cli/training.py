@@ -127,7 +127,7 @@ def target(command: str, arguments: list[str]) -> tuple[str, cfg.Config, Path | 
         raise UserError(f"{command}: name a config or a run first: jaxgan {command} CONFIG [options]")
     if named.startswith("-"):
         return "CONFIG", cfg.Config(), None
-    if files.is_dir(Path(named)):
+    if files.is_file(Path(named) / "config.json") or (files.is_dir(Path(named)) and named not in cfg.names()):
         from jaxgan.run.directory import read_config
 
         return named, read_config(Path(named)), Path(named)
@@ -137,7 +137,7 @@ def target(command: str, arguments: list[str]) -> tuple[str, cfg.Config, Path | 
 
 def placed(config: cfg.Config) -> cfg.Config:
     """The config with the whole path of its data, where they are files: a run goes on wherever it is called from."""
-    if config.start:
+    if config.start and config.start not in cfg.NETWORKS:
         config = dataclasses.replace(config, start=str(files.expanded(config.start).absolute()))
     path = files.expanded(config.data)
     if not config.data or config.data in cfg.SHIPPED or not (files.is_file(path) or files.is_dir(path)):

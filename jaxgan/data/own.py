@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from jaxgan.config import SHIPPED, nearest
-from jaxgan.data import archives, arrays, making, records
+from jaxgan.data import archives, arrays, latents, making, records
 from jaxgan.data import folder as folders
 from jaxgan.data.source import Pictures
 from jaxgan.data.tfds import PREFIX, TfdsPictures
@@ -64,6 +64,8 @@ def open_pictures(
     path = files.expanded(data)
     if path.suffix in (".npz", ".npy") and not files.is_dir(path):
         pictures: Pictures = Loaded(*arrays.load_npz(path, conditional))
+    elif latents.is_set(path):
+        pictures = latents.LatentSet(path, conditional)
     elif records.is_set(path):
         pictures = records.PictureSet(path, conditional)
     elif is_folder(data):
@@ -106,7 +108,8 @@ def shown(data: str) -> tuple[int, int] | None:
 def is_folder(data: str) -> bool:
     """Whether data are a folder or an archive of pictures, of which a set is made first."""
     path = files.expanded(data)
-    return (files.is_dir(path) and not records.is_set(path)) or (files.is_file(path) and archives.is_archive(path))
+    made = records.is_set(path) or latents.is_set(path)
+    return (files.is_dir(path) and not made) or (files.is_file(path) and archives.is_archive(path))
 
 
 def make_shown(

@@ -229,21 +229,17 @@ class StreamSource:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class VariedSource:
-    """A source whose real pictures are varied on the device, each time anew: a data set that seems larger.
+class Drawing:
+    """A source whose batches are another's, with something drawn for each example, each time anew.
 
     What an example gets depends on seed and step and its place in the batch, on nothing else.
 
     Attributes:
-        source: the source, whose seed is this one's too.
-        changes: "flip" mirrors every second picture; "crop" cuts a square out of it somewhere; "colour" changes
-            brightness, saturation and contrast a little.
-        size: side of the squares, where they are cut out.
+        source: the other source.
     """
 
-    source: ArraySource | StreamSource
-    changes: tuple[str, ...]
-    size: int
+    source: Any
+    _salt = ()  # Makes draws of one kind unlike those of another.
 
     @property
     def resident(self) -> Any:
@@ -251,8 +247,7 @@ class VariedSource:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        shape = self.source.shape
-        return (self.size, self.size, shape[2]) if "crop" in self.changes else shape
+        return self.source.shape
 
     @property
     def classes(self) -> int:
@@ -270,20 +265,63 @@ class VariedSource:
     def streams(self) -> bool:
         return self.source.streams
 
+    @property
+    def seed(self) -> int:
+        return self.source.seed
+
+    @property
+    def batch_size(self) -> int:
+        return self.source.batch_size
+
+    @property
+    def part(self) -> int:
+        return self.source.part
+
+    @property
+    def parts(self) -> int:
+        return self.source.parts
+
     def __getitem__(self, step: int) -> dict[str, Any]:
         """The source's item, and a random uint32 for each example."""
-        inner = self.source
-        count = inner.batch_size // inner.parts
-        draw = np.random.Generator(np.random.Philox([inner.seed, step])).integers(2**32, size=inner.batch_size)
-        own = draw[inner.part * count : (inner.part + 1) * count]
-        return {"item": inner[step], "draw": own.astype(np.uint32)}
+        count = self.batch_size // self.parts
+        generator = np.random.Generator(np.random.Philox([self.seed, step, *self._salt]))
+        draw = generator.integers(2**32, size=self.batch_size)[self.part * count : (self.part + 1) * count]
+        return {"item": self.source[step], "draw": draw.astype(np.uint32)}
 
     def batch(self, resident: Any, item: Any) -> dict[str, jax.Array]:
-        """The source's batch, varied."""
+        """The source's batch, with what is drawn."""
         batch = self.source.batch(resident, item["item"])
-        return batch | {"image": jax.vmap(self._vary)(item["draw"], batch["image"])}
+        return batch | {"image": jax.vmap(self._one)(item["draw"], batch["image"])}
 
-    def _vary(self, draw: jax.Array, x: jax.Array) -> jax.Array:
+    def _one(self, draw: jax.Array, x: jax.Array) -> jax.Array:
+        raise NotImplementedError
+
+    def replace(self, **fields: Any) -> Self:
+        return dataclasses.replace(self, source=self.source.replace(**fields))
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        return self.source.blocks()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class VariedSource(Drawing):
+    """A source whose real pictures are varied on the device, each time anew: a data set that seems larger.
+
+    Attributes:
+        changes: "flip" mirrors every second picture; "crop" cuts a square out of it somewhere; "colour" changes
+            brightness, saturation and contrast a little.
+        size: side of the squares, where they are cut out.
+    """
+
+    changes: tuple[str, ...]
+    size: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        shape = self.source.shape
+        return (self.size, self.size, shape[2]) if "crop" in self.changes else shape
+
+    def _one(self, draw: jax.Array, x: jax.Array) -> jax.Array:
         flip, crop, colour = jax.random.split(jax.random.key(draw), 3)
         if "flip" in self.changes:
             x = jnp.where(jax.random.bernoulli(flip), x[:, ::-1], x)
@@ -299,9 +337,6 @@ class VariedSource:
             rgb = rgb.mean() + (rgb - rgb.mean()) * (1 + 0.1 * contrast) + 0.1 * brightness
             x = jnp.concatenate([jnp.clip(rgb, -1, 1), alpha], axis=-1)
         return x
-
-    def replace(self, **fields: Any) -> Self:
-        return dataclasses.replace(self, source=self.source.replace(**fields))
 
     def blocks(self) -> Iterator[np.ndarray]:
         edge = (self.source.shape[0] - self.shape[0]) // 2

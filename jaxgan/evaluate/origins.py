@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgan.data import Source, arrays, making, pictures, records
+from jaxgan.data import Source, arrays, latents, making, pictures, records
 from jaxgan.data import folder as folders
 from jaxgan.data import labels as classes_of
 from jaxgan.data.source import Pictures
@@ -101,6 +101,8 @@ def load(
         return _of_pictures(source, held := records.PictureSet(path, labelled), tuple(held.files()))
     if files.is_dir(path):
         return _load_folder(path, labelled)
+    if directory.is_trained(path):
+        return samples(source, directory.read_pictures(path, best), seed, truncation)
     raise UserError(f"{source}: no such run, folder, set, .npz file, or tfds:NAME")
 
 
@@ -149,6 +151,10 @@ def data(run: Path, trained: Trained) -> Source:
 def of_source(name: str, source: Source) -> Origin:
     """The pictures of a run's data, as they are kept."""
     inner = getattr(source, "source", source)  # Of one that is varied.
+    if (encoded := latents.of(source)) and encoded.pictures is None:
+        raise UserError(f"{name}: a set of latents alone; made with --keep-pictures it could be compared with")
+    if encoded and encoded.pictures:
+        return _of_pictures(name, encoded.pictures)
     held = getattr(inner, "pictures", None)
     edge = (inner.shape[0] - source.shape[0]) // 2  # As `source.blocks` cuts.
 

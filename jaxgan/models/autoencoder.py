@@ -7,6 +7,9 @@ References:
     Rombach et al., High-Resolution Image Synthesis with Latent Diffusion Models, arXiv 2112.10752, section 3.1.
 """
 
+import dataclasses
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -56,6 +59,11 @@ class Decoder(nn.Module):
     channels: int = 4
     groups: int = 32
 
+    @property
+    def scale(self) -> int:
+        """How many times as wide as latents pictures are."""
+        return 2 ** (len(self.widths) - 1)
+
     @nn.compact
     def __call__(self, latent: jax.Array) -> jax.Array:
         x = layers.Dense(self.channels, name="post_quant_conv")(latent)
@@ -67,6 +75,37 @@ class Decoder(nn.Module):
             if index < len(self.widths) - 1:
                 x = _conv(width, name=f"up_blocks_{index}_upsamplers_0_conv")(layers.upsample(x))
         return _conv(3, name="conv_out")(_activated(x, self.groups, "conv_norm_out"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoded:
+    """A generator of latents, as a network that in evaluation makes pictures of them.
+
+    It does so where its variables have the decoder's parameters, as the collection "decoder"; otherwise, and in
+    training, it is the generator itself.
+
+    Attributes:
+        generator: of latents, multiplied by `SCALE`.
+        decoder: the decoder.
+    """
+
+    generator: Any
+    decoder: Decoder
+
+    def init(self, *args: Any, **keywords: Any) -> Any:
+        return self.generator.init(*args, **keywords)
+
+    def apply(self, variables: Any, *args: Any, **keywords: Any) -> Any:
+        own = {name: value for name, value in variables.items() if name != "decoder"}
+        made = self.generator.apply(own, *args, **keywords)
+        if keywords.get("train", True) or keywords.get("method") == "mapping" or "decoder" not in variables:
+            return made
+        return self.decoder.apply({"params": variables["decoder"]}, made / SCALE)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # Of copying and the like.
+            raise AttributeError(name)
+        return getattr(self.generator, name)
 
 
 def moments(found: jax.Array) -> tuple[jax.Array, jax.Array]:

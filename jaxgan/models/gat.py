@@ -96,7 +96,7 @@ class Generator(nn.Module):
         style = self.mapper(latent, label)
         if train and not self.is_initializing():
             self._remember(jax.lax.stop_gradient(style), label)
-        return jnp.broadcast_to(style[:, None], (len(style), PICTURES, self.width))
+        return jnp.broadcast_to(style[:, None], (style.shape[0], PICTURES, self.width))
 
     def synthesis(self, styles: jax.Array, train: bool = True) -> jax.Array | tuple[jax.Array, ...]:
         """The pictures of styles [N, 4, width]."""
@@ -106,7 +106,7 @@ class Generator(nn.Module):
     def _remember(self, style: jax.Array, label: jax.Array | None) -> None:
         """Moves the average styles of those classes that the batch has."""
         old = self.average.value.reshape(-1, self.width)
-        label = jnp.zeros(len(style), jnp.int32) if label is None else label
+        label = jnp.zeros(style.shape[0], jnp.int32) if label is None else label
         member = (jnp.arange(len(old), dtype=label.dtype)[:, None] == label).astype(style.dtype)
         total, count = jnp.matmul(member, style, precision="highest"), jnp.sum(member, axis=1, keepdims=True)
         if self.axis is not None:
@@ -144,7 +144,7 @@ class Discriminator(nn.Module):
         """The logits of [N, size, size, channels], or of a tuple of such pictures, seen on top of one another."""
         label = layers.check_label(label, self.classes)
         x = jnp.concatenate(jax.tree.leaves(image), axis=-1)
-        n, side = len(x), x.shape[1] // self.patch
+        n, side = x.shape[0], x.shape[1] // self.patch
         x = x.astype(conv.wider(self.dtype, jnp.float32))
         x = _dense(self.width, x.dtype, "patches")(_patches(x, self.patch))
         x = x + positions(side, self.width).astype(x.dtype)
@@ -394,5 +394,5 @@ def _patches(x: jax.Array, patch: int) -> jax.Array:
 
 def _unpatched(x: jax.Array, side: int, patch: int) -> jax.Array:
     """Lays patches out, [N, side * side, p * p * C] -> [N, side * p, side * p, C]."""
-    x = x.reshape(len(x), side, side, patch, patch, -1).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(len(x), side * patch, side * patch, -1)
+    x = x.reshape(x.shape[0], side, side, patch, patch, -1).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(x.shape[0], side * patch, side * patch, -1)

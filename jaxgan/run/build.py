@@ -14,10 +14,10 @@ import optax
 
 from jaxgan import config as cfg
 from jaxgan import losses
-from jaxgan.data import ArraySource, Source, StackedMNIST, StreamSource, VariedSource, load_mnist, mixture
-from jaxgan.data.source import Pictures
+from jaxgan.data import ArraySource, Source, StackedMNIST, StreamSource, VariedSource, latents, load_mnist, mixture
+from jaxgan.data.source import Drawing, Pictures
 from jaxgan.evaluate import modes
-from jaxgan.models import biggan, dcgan, freezing, gat, mlp, msg, progressive, r3gan, stylegan2
+from jaxgan.models import autoencoder, biggan, dcgan, freezing, gat, mlp, msg, progressive, r3gan, stylegan2
 from jaxgan.run import parallel
 from jaxgan.run.experiment import Experiment, Stage
 from jaxgan.step import augment
@@ -100,6 +100,10 @@ def of_pictures(config: cfg.Config, pictures: Pictures, where: str, part: tuple[
     Raises:
         UserError: there are fewer than a batch.
     """
+    encoded = pictures if isinstance(pictures, latents.LatentSet) else None
+    if bool(encoded) != config.latents:
+        ask = "has latents; --latents says so" if encoded else "has pictures; see `jaxgan data make --latents`"
+        raise UserError(f"latents: {where} {ask}")
     batch_size = config.batch_size * config.discriminator_updates
     if len(pictures) < batch_size:
         raise UserError(
@@ -108,7 +112,7 @@ def of_pictures(config: cfg.Config, pictures: Pictures, where: str, part: tuple[
         )
     stream = config.stream
     if stream is None:
-        stream = len(pictures) * math.prod(pictures.shape) > parallel.free_bytes() / 4
+        stream = len(pictures) * math.prod(pictures.shape) * (2 if encoded else 1) > parallel.free_bytes() / 4
     if stream:
         source = StreamSource(pictures, batch_size, config.seed, *part)
     else:
@@ -122,10 +126,10 @@ def of_pictures(config: cfg.Config, pictures: Pictures, where: str, part: tuple[
             pictures.identity,
             pictures.classes,
         )
-    return _varied(config, source)
+    return _varied(config, latents.LatentSource(source, encoded) if encoded else source)
 
 
-def _varied(config: cfg.Config, source: ArraySource | StreamSource) -> Source:
+def _varied(config: cfg.Config, source: ArraySource | StreamSource | Drawing) -> Source:
     """The source, its real pictures varied where the config says so."""
     if not config.vary_real:
         return source
@@ -139,8 +143,9 @@ def stand_in(config: cfg.Config) -> Source:
     """
     size = config.size or 64
     side = size * 9 // 8 if "crop" in config.vary_real else size
-    pictures = _Black((side, side, 3), 1000 if config.conditional else 0)
-    return _varied(config, StreamSource(pictures, config.batch_size * config.discriminator_updates, config.seed))
+    pictures = _Black((side, side, 8 if config.latents else 3), 1000 if config.conditional else 0)
+    source = StreamSource(pictures, config.batch_size * config.discriminator_updates, config.seed)
+    return _varied(config, latents.LatentSource(source) if config.latents else source)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,6 +225,25 @@ def experiment(config: cfg.Config, shape: tuple[int, ...], classes: int, axis: s
         best=f"evaluate/{config.best}" if config.best in cfg.MEASURED else config.best,
         varied=game_of,
         **{name: getattr(config, name) for name in same},
+    )
+
+
+def decoding(plan: Experiment, about: latents.Autoencoder | None) -> Experiment:
+    """An experiment on latents, able to make pictures of them; one on pictures as it is.
+
+    Raises:
+        UserError: the autoencoder is not there, or cannot be read.
+    """
+    if about is None:
+        return plan
+    _, decoder, params = about.open()
+
+    def shown(stage: Stage) -> Stage:
+        generator: Any = autoencoder.Decoded(stage.game.generator, decoder)
+        return dataclasses.replace(stage, game=dataclasses.replace(stage.game, generator=generator))
+
+    return dataclasses.replace(
+        plan, stages=tuple(map(shown, plan.stages)), decoder=params["decoder"], scale=decoder.scale
     )
 
 

@@ -17,7 +17,6 @@ best/               the best checkpoint, where the config says by what
 import contextlib
 import dataclasses
 import glob
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,8 +28,8 @@ import numpy as np
 
 from jaxgan import config as cfg
 from jaxgan import train_step
-from jaxgan.data import Source
-from jaxgan.run import build, checkpoint, parallel
+from jaxgan.data import Source, latents
+from jaxgan.run import build, checkpoint, networks, parallel
 from jaxgan.run.experiment import Experiment
 from jaxgan.support import images
 from jaxgan.support.errors import UserError
@@ -42,12 +41,24 @@ def is_run(path: Path) -> bool:
     return is_file(path / "config.json")
 
 
+def is_trained(path: Path) -> bool:
+    """Whether `read` finds something: a run, a file of networks, or networks that ship."""
+    return is_run(path) or networks.file_of(path) is not None
+
+
+def output(run: Path, name: str) -> Path:
+    """Where a file that is made of a run goes, if nobody says: into a directory, beside a file."""
+    return run / name if networks.file_of(run) is None else run.with_name(f"{run.stem}-{name}")
+
+
 def read_config(run: Path) -> cfg.Config:
-    """The config of a run.
+    """The config of a run, or of a file of its networks.
 
     Raises:
         UserError: there is no run, or its config.json is damaged.
     """
+    if file := networks.file_of(run):
+        return _read_file(file)[1].config
     path = run / "config.json"
     if not is_file(path):
         raise UserError(f"{run}: not a run (it has no config.json)")
@@ -96,11 +107,14 @@ def changed_data(run: Path, source: Source) -> list[str]:
     before = _read_data(path) if is_file(path) else found
     if before["identity"] is None:  # Of a generator that was trained elsewhere, on what is not known.
         before = before | {"identity": source.identity}
-    return [f"{name} ({before[name]}, now {value})" for name, value in found.items() if before[name] != value]
+    compared = [name for name in found if name != "autoencoder"]  # Which that is, the identity says.
+    return [f"{name} ({before[name]}, now {found[name]})" for name in compared if before[name] != found[name]]
 
 
 def _facts(source: Source) -> dict[str, Any]:
-    return {"shape": list(source.shape), "classes": source.classes, "identity": source.identity}
+    found = {"shape": list(source.shape), "classes": source.classes, "identity": source.identity}
+    held = latents.of(source)
+    return found | ({"autoencoder": dataclasses.asdict(held.autoencoder)} if held else {})
 
 
 def _read_data(path: Path) -> dict[str, Any]:
@@ -114,7 +128,8 @@ def _read_data(path: Path) -> dict[str, Any]:
         shown = tuple(map(int, found["shown"])) if "shown" in found else None
         if shown and (len(shown) != 2 or min(shown) < 1):
             raise ValueError
-        return {"shape": shape, "classes": classes, "identity": identity, "shown": shown}
+        encoder = latents.Autoencoder(**found["autoencoder"]) if "autoencoder" in found else None
+        return {"shape": shape, "classes": classes, "identity": identity, "shown": shown, "autoencoder": encoder}
     except (ValueError, KeyError, TypeError):
         raise UserError(
             f"{path}: is missing or damaged; `jaxgan train {path.parent}` writes it anew if it is deleted"
@@ -150,12 +165,14 @@ class Trained:
         state: its newest readable state.
         damaged: newer checkpoints that are not whole.
         shown: width and height that its pictures should have, where they are squares and should not be.
+        autoencoder: of which its examples are latents; None where they are not.
     """
 
     experiment: Experiment
     state: train_step.TrainState
     damaged: list[checkpoint.Damaged]
     shown: tuple[int, int] | None = None
+    autoencoder: latents.Autoencoder | None = None
 
     def put_right(self, pictures: np.ndarray) -> np.ndarray:
         """Its pictures uint8 [N, H, W, C], of the shape that they should have."""
@@ -169,14 +186,19 @@ class Trained:
         return self.experiment.config
 
     @property
+    def about(self) -> networks.About:
+        """What its networks are of."""
+        return networks.About(self.config, self.experiment.shape, self.classes, self.shown, self.autoencoder)
+
+    @property
     def game(self) -> train_step.Game:
         """The game that the state is of."""
         return self.experiment.stage_of(int(self.state.step)).game
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one example, of the full size."""
-        return self.experiment.shape
+        """Shape of one picture, or point, of the full size."""
+        return self.experiment.pictured
 
     @property
     def classes(self) -> int:
@@ -187,13 +209,26 @@ class Trained:
 def read(run: Path, best: bool = False) -> Trained:
     """Reads a run's newest checkpoint, or its best one, while it trains or after.
 
+    Args:
+        run: its directory, a file that `jaxgan export` made of it, or the name of networks that ship ("emoji").
+        best: whether its best checkpoint is wanted.
+
     Raises:
         UserError: no run, or as `checkpoint.restore`.
     """
+    placement = parallel.place(devices=jax.local_devices()[:1])
+    if file := networks.file_of(run):
+        if best:
+            raise UserError(f"--best: {run} holds one state alone; leave it out")
+        found, about = _read_file(file)
+        experiment = build.experiment(about.config, about.shape, about.classes)
+        experiment = build.decoding(experiment, about.autoencoder)
+        stage = experiment.stage_of(found.step or 0)
+        state = networks.fill(found, experiment.abstract_state(stage, placement))
+        return Trained(experiment, _shown(experiment, state), [], about.shown, about.autoencoder)
     config = read_config(run)
     data = _read_data(run / "data.json")
-    experiment = build.experiment(config, tuple(data["shape"]), data["classes"])
-    placement = parallel.place(devices=jax.local_devices()[:1])
+    experiment = build.decoding(build.experiment(config, tuple(data["shape"]), data["classes"]), data["autoencoder"])
     restored = checkpoint.restore(
         run, experiment, lambda step: experiment.abstract_state(experiment.stage_of(step), placement), best
     )
@@ -201,7 +236,20 @@ def read(run: Path, best: bool = False) -> Trained:
         raise UserError(f"{run}: has no best checkpoint; train with --best")
     if restored is None:
         raise UserError(f"{run}: has no checkpoint yet; let it train for {experiment.checkpoint_every} steps")
-    return Trained(experiment, restored.state, restored.damaged, data["shown"])
+    state = _shown(experiment, restored.state)
+    return Trained(experiment, state, restored.damaged, data["shown"], data["autoencoder"])
+
+
+def _shown(experiment: Experiment, state: train_step.TrainState) -> train_step.TrainState:
+    """The state, its average able to make pictures where it is of latents."""
+    return dataclasses.replace(state, ema=experiment.shown(state.ema))
+
+
+def _read_file(file: Path) -> tuple[networks.Networks, networks.About]:
+    found = networks.load(file) if is_file(file) else None
+    if found is None or found.about is None:
+        raise UserError(f"{file}: not a run's networks, as `jaxgan export` writes them; `jaxgan import` reads others")
+    return found, found.about
 
 
 def read_pictures(run: Path, best: bool = False, label: int | None = None) -> Trained:
@@ -223,13 +271,3 @@ def check_pictures(run: Path, trained: Trained, label: int | None = None) -> Non
         raise UserError(f"--label {label}: {run} is not conditional; train with --conditional")
     if label is not None and not 0 <= label < trained.classes:
         raise UserError(f"--label {label}: {run} has classes 0 to {trained.classes - 1}")
-
-
-def digest(tree: Any) -> str:
-    """SHA-256 of a pytree of arrays: of every leaf's path, dtype, shape and bytes."""
-    sha = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array = np.asarray(leaf)
-        sha.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
-        sha.update(np.ascontiguousarray(array).tobytes())
-    return sha.hexdigest()

@@ -60,6 +60,8 @@ class Experiment:
         keep_every: those of multiples of this step are kept for good; None for none.
         best: the metric of a look, or of a measurement, whose best state is kept; "" for none.
         patience: looks (or measurements) without a better one after which a run ends; 0 for never.
+        decoder: where examples are latents, the parameters of what makes pictures of them; None otherwise.
+        scale: how many times as wide as latents pictures are.
         varied: the game with other values of some of its numbers, by the config's names, traced ones perhaps.
     """
 
@@ -85,6 +87,17 @@ class Experiment:
     best: str
     patience: int
     varied: Callable[[Mapping[str, Any]], Game]
+    decoder: Any = None
+    scale: int = 1
+
+    @property
+    def pictured(self) -> tuple[int, ...]:
+        """Shape of what is shown of an example: of a latent, the picture's."""
+        return self.shape if self.decoder is None else (self.scale * self.shape[0], self.scale * self.shape[1], 3)
+
+    def shown(self, variables: Any) -> Any:
+        """A generator's variables, with what it takes to make pictures where it makes latents."""
+        return variables if self.decoder is None else {**variables, "decoder": self.decoder}
 
     def stage_after(self, step: int) -> Stage:
         """The stage in which the step after `step` is done."""

@@ -20,7 +20,7 @@ from jaxgan import train_step
 from jaxgan.data import own
 from jaxgan.data.arrays import Items, check_images, check_labels
 from jaxgan.latent import mix, sampling
-from jaxgan.run import build, checkpoint, diagnosis, directory, history, plots, training
+from jaxgan.run import build, checkpoint, diagnosis, directory, history, networks, plots, training
 from jaxgan.run.recording import Look
 from jaxgan.support import cache, files, images
 from jaxgan.support.errors import UserError
@@ -84,6 +84,8 @@ def train(
 
 class Run:
     """A run on disk, whether it was trained here or not. In a notebook it shows its samples.
+
+    `jaxgan.Run("emoji")` is the generator that ships; a file that `jaxgan export` wrote is read as well.
 
     Attributes:
         path: its directory; of a run without `out` a temporary one until `save`.
@@ -179,7 +181,7 @@ class Run:
     @property
     def step(self) -> int:
         """The steps done and saved."""
-        return max(checkpoint.steps(self.path), default=0)
+        return int(self._read().state.step) if self._alone else max(checkpoint.steps(self.path), default=0)
 
     @property
     def state(self) -> train_step.TrainState:
@@ -215,6 +217,8 @@ class Run:
         return self
 
     def _train(self, config: cfg.Config, on_look: Callable[[Look], None] | None, quiet: bool) -> None:
+        if self._alone:
+            raise UserError(f"{self.path}: networks without a run; go on with jaxgan.train(CONFIG, start={self.path})")
         self._trained = None
         source = self._source
         if source is not None and not hasattr(source, "resident"):
@@ -223,9 +227,14 @@ class Run:
             training.train(config, self.path, quiet, source=source, on_look=on_look)
 
     def _read(self) -> directory.Trained:
-        if self._trained is None or int(self._trained.state.step) != self.step:
+        if self._trained is None or not (self._alone or int(self._trained.state.step) == self.step):
             self._trained = directory.read(self.path)
         return self._trained
+
+    @property
+    def _alone(self) -> bool:
+        """Whether it is networks without a run."""
+        return networks.file_of(self.path) is not None
 
     def _history(self) -> history.History:
         return history.read(self.path / "metrics.jsonl", checkpoint.record(self.path))

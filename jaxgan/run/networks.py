@@ -2,11 +2,14 @@
 
 The file is of safetensors: arrays by names such as "ema/params/synthesizer/const", of three parts: "generator" and
 "discriminator", as they were trained, and "ema", the averaged generator, from which samples are drawn. Kernels of
-convolutions are [height, width, in, out], those of fully connected layers [in, out].
+convolutions are [height, width, in, out], those of fully connected layers [in, out]. Its metadata say of which run they
+are, so that whatever reads a run reads the file, too. One ships with the package: `emoji` (see configs/emoji.py).
 """
 
 import dataclasses
+import hashlib
 import json
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,61 +19,90 @@ import safetensors
 import safetensors.numpy
 
 from jaxgan import config as cfg
-from jaxgan.run import directory
+from jaxgan.data import latents
 from jaxgan.step.game import TrainState
 from jaxgan.support.errors import UserError
-from jaxgan.support.files import in_one_line, write_atomically
+from jaxgan.support.files import in_one_line, is_file, write_atomically
 
 PARTS = ("generator", "discriminator", "ema")
 _OWN = ("fade",)  # Collections that a run keeps of its own: how far it has grown.
+_KNOWN = ("jaxgan", "config", "shape", "classes", "shown", "autoencoder")
 _NAMED = 8  # Layers, at the most, that a line names.
+
+
+@dataclasses.dataclass(frozen=True)
+class About:
+    """What networks are of.
+
+    Attributes:
+        config: of the run that trained them.
+        shape: of one example.
+        classes: number of labels; 0 if not conditional.
+        shown: width and height that its pictures should have, where they are squares and should not be.
+        autoencoder: of which examples are latents; None where they are not.
+    """
+
+    config: cfg.Config
+    shape: tuple[int, ...]
+    classes: int
+    shown: tuple[int, int] | None = None
+    autoencoder: latents.Autoencoder | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Networks:
-    """Networks from elsewhere.
+    """Networks without a run.
 
     Attributes:
         where: the run or the file that they are from.
         step: the steps that they were trained for; None where that is not known.
         arrays: by part ("generator", "discriminator", "ema"; one may be missing), by path ("params/Dense_0/kernel").
         path_length: the running mean of path lengths; 0 where they were not regularised, or it is not known.
+        about: what they are of; None where that is not known.
     """
 
     where: str
     step: int | None
     arrays: dict[str, dict[str, np.ndarray]]
     path_length: float = 0.0
+    about: About | None = None
 
     @property
     def sha256(self) -> str:
         """The hash of all arrays, with their names: the same of a run and of its file."""
-        return directory.digest(self.arrays)
+        return digest(self.arrays)
 
 
-def of_state(where: str, state: TrainState) -> Networks:
+def file_of(path: Path) -> Path | None:
+    """The file that a path or a shipped name means, if any: a run's directory comes before a shipped name."""
+    if path.suffix == ".safetensors":
+        return path
+    if str(path) in cfg.NETWORKS and not is_file(path / "config.json"):
+        return Path(str(resources.files("jaxgan.support") / "assets" / "generators" / f"{path}.safetensors"))
+    return None
+
+
+def of_state(where: str, state: TrainState, about: About | None = None) -> Networks:
     """The networks of a state."""
-    trees = {"generator": state.generator.variables, "discriminator": state.discriminator.variables, "ema": state.ema}
+    ema = {name: value for name, value in state.ema.items() if name != "decoder"}
+    trees = {"generator": state.generator.variables, "discriminator": state.discriminator.variables, "ema": ema}
     arrays = {part: flatten(jax.tree.map(np.asarray, tree)) for part, tree in trees.items()}
-    return Networks(where, int(state.step), arrays, float(state.path_length))
+    return Networks(where, int(state.step), arrays, float(state.path_length), about)
 
 
-def save(path: Path, trained: directory.Trained) -> None:
-    """Writes the networks of a run to a file of safetensors, with its config and what its pictures are.
+def save(path: Path, networks: Networks) -> None:
+    """Writes networks to a file of safetensors.
 
     Raises:
         UserError: it cannot be written.
     """
-    found = of_state("", trained.state)
-    about = {
-        "jaxgan": {"step": found.step, "path_length": found.path_length},
-        "config": json.loads(cfg.to_json(trained.config)),
-        "shape": list(trained.shape),
-        "classes": trained.classes,
-    }
-    named = {f"{part}/{name}": array for part, arrays in found.arrays.items() for name, array in arrays.items()}
-    metadata = {name: json.dumps(value) for name, value in about.items()}
-    write_atomically(path, safetensors.numpy.save(named, metadata))
+    metadata: dict[str, Any] = {"jaxgan": {"step": networks.step, "path_length": networks.path_length}}
+    if about := networks.about:
+        shown = {"shown": about.shown} if about.shown else {}
+        metadata |= {"config": json.loads(cfg.to_json(about.config)), "shape": about.shape, "classes": about.classes}
+        metadata |= shown | ({"autoencoder": dataclasses.asdict(about.autoencoder)} if about.autoencoder else {})
+    named = {f"{part}/{name}": array for part, arrays in networks.arrays.items() for name, array in arrays.items()}
+    write_atomically(path, safetensors.numpy.save(named, {name: json.dumps(value) for name, value in metadata.items()}))
 
 
 def load(path: Path) -> Networks | None:
@@ -82,9 +114,11 @@ def load(path: Path) -> Networks | None:
     with in_one_line(path, "read"):
         try:
             with safetensors.safe_open(path, "numpy") as file:
-                about = json.loads((file.metadata() or {}).get("jaxgan", "null"))
-                names = list(file.keys())
-                if not isinstance(about, dict) or any(name.partition("/")[0] not in PARTS for name in names):
+                metadata = {
+                    name: json.loads(value) for name, value in (file.metadata() or {}).items() if name in _KNOWN
+                }
+                names, own = list(file.keys()), metadata.get("jaxgan")
+                if not isinstance(own, dict) or any(name.partition("/")[0] not in PARTS for name in names):
                     return None
                 arrays: dict[str, dict[str, np.ndarray]] = {}
                 for name in names:
@@ -92,19 +126,43 @@ def load(path: Path) -> Networks | None:
                     arrays.setdefault(part, {})[rest] = file.get_tensor(name)
         except (safetensors.SafetensorError, ValueError) as error:
             raise UserError(f"{path}: cannot be read as safetensors: {error}") from None
-    return Networks(str(path), about.get("step"), arrays, float(about.get("path_length") or 0))
+    about = None
+    if "config" in metadata:
+        config = cfg.from_json(json.dumps(metadata["config"]), str(path))
+        shown = metadata.get("shown")
+        encoder = latents.Autoencoder(**metadata["autoencoder"]) if "autoencoder" in metadata else None
+        about = About(config, tuple(metadata["shape"]), metadata["classes"], tuple(shown) if shown else None, encoder)
+    return Networks(str(path), own.get("step"), arrays, float(own.get("path_length") or 0), about)
 
 
-def transplant(networks: Networks, state: TrainState) -> tuple[TrainState, str]:
+def fill(networks: Networks, wanted: TrainState) -> TrainState:
+    """A state with all that is known of it: the networks, of their step; optimisers are zeros.
+
+    Args:
+        networks: where from.
+        wanted: shapes and dtypes of the state.
+
+    Raises:
+        UserError: the networks are not those of such a state.
+    """
+    state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), wanted)
+    state, new = transplant(networks, state, grown=True)
+    if new:
+        raise UserError(f"{networks.where}: is not whole: {new}")
+    return jax.tree.map(jax.numpy.asarray, dataclasses.replace(state, step=np.int32(networks.step or 0)))
+
+
+def transplant(networks: Networks, state: TrainState, grown: bool = False) -> tuple[TrainState, str]:
     """Puts networks into a state before its first step, as far as they fit it.
 
     A layer fits where the state has one of its path, with parameters of the same shapes. What fits of "generator" is
     taken for the generator, of "ema" for its average; where one of these two is missing, the other is taken for both.
-    Optimisers, and how far networks have grown, stay as they are in the state.
+    Optimisers, and how far networks have grown unless told otherwise, stay as they are in the state.
 
     Args:
         networks: where from.
         state: a run's first.
+        grown: whether how far networks have grown is taken, too.
 
     Returns:
         The state, its leaves NumPy arrays where they were taken, and what did not fit, in words: "" where all did.
@@ -123,7 +181,8 @@ def transplant(networks: Networks, state: TrainState) -> tuple[TrainState, str]:
         fitting = {
             path
             for path in wanted.keys() - unlike
-            if path.partition("/")[0] not in _OWN and not (path.startswith("params/") and _layer(path) in layers)
+            if (grown or path.partition("/")[0] not in _OWN)
+            and not (path.startswith("params/") and _layer(path) in layers)
         }
         if found and not any(path.startswith("params/") for path in fitting):
             raise UserError(
@@ -156,6 +215,16 @@ def transplant(networks: Networks, state: TrainState) -> tuple[TrainState, str]:
 def flatten(tree: Any) -> dict[str, np.ndarray]:
     """The leaves of nested dictionaries by their paths, "params/Dense_0/kernel"."""
     return {_path(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def digest(tree: Any) -> str:
+    """SHA-256 of a pytree of arrays: of every leaf's path, dtype, shape and bytes."""
+    sha = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.asarray(leaf)
+        sha.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
+        sha.update(np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()
 
 
 def _path(path: Any) -> str:

@@ -176,7 +176,7 @@ class Recorder:
             line |= modes.metrics(modes.judge_points(samples, mix))
             sheet = plots.points(step, samples, mix.centres, sampling.landscape(game, discriminator, reach), reach)
         else:
-            sheet = sampling.fixed_sheet(game, ema, self._source.classes, jax.random.key(plan.seed))
+            sheet = sampling.fixed_sheet(game, plan.shown(ema), self._source.classes, jax.random.key(plan.seed))
         self.history.add({"step": step, **line})
         self.diagnosis = diagnosis.diagnose(self.history, plan.loss)
         self.history.judge(step, self.diagnosis.state)
@@ -195,7 +195,8 @@ class Recorder:
         assert self._watch is not None
         since = time.perf_counter()
         source = self._source
-        samples = origins.generated("samples", game, ema, source.shape, source.classes, _SEED)
+        made = self._plan.shown(ema)
+        samples = origins.generated("samples", game, made, self._plan.pictured, source.classes, _SEED)
         line = {f"{history.MEASURES}{name}": value for name, value in self._watch.measure(samples).items()}
         self.seconds = time.perf_counter() - since
         self.history.add({"step": step, **line})

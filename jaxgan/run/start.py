@@ -4,6 +4,7 @@ What such a run begins with is its checkpoint of step 0, so that from there on i
 needs again what it began from. `origin.json` says what that was.
 """
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,13 @@ def read(path: Path) -> Networks:
     Raises:
         UserError: there is nothing such, or it cannot be read.
     """
-    if is_dir(path):
+    file = networks.file_of(path)
+    if file is None and is_dir(path):
         return networks.of_state(str(path), directory.read(path).state)
-    if not is_file(path):
+    if not is_file(file or path):
         raise UserError(f"{path}: no such run or file of networks")
-    if path.suffix == ".safetensors" and (found := networks.load(path)):
-        return found
+    if file and (found := networks.load(file)):
+        return dataclasses.replace(found, where=str(path))
     return _of_published(path, published.read(path))
 
 

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from jaxgan import config as cfg
 from jaxgan import train_step
-from jaxgan.data import Source
+from jaxgan.data import Source, latents
 from jaxgan.data.source import fetched, item_bytes
 from jaxgan.models import conv
 from jaxgan.run import build, checkpoint, directory, growth, metrics, parallel, recording, start
@@ -131,6 +131,8 @@ def prepared(
     source = source or build.source(config, placement.part)
     directory.check_data(run, source, build.shown(config))
     experiment = build.experiment(config, source.shape, source.classes, placement.axis)
+    held = latents.of(source)
+    experiment = build.decoding(experiment, held.autoencoder if held and parallel.is_first() else None)
     for stage in experiment.stages:
         game = stage.game
         parallel.check_batch(placement, stage.batch_size // game.discriminator_updates, game.accumulate, stage.group)
