@@ -344,8 +344,14 @@ def test_project(styled, visit, tmp_path):
     )
     page.set_input_files("#project input[type=file]", [{"name": "a b;c.txt", "mimeType": "", "buffer": b"no"}])
     browser.wait("() => document.querySelector('#error span').textContent.startsWith('a b_c.txt: not a picture in')")
-    page.set_input_files("#project input[type=file]", [tmp_path / "me.png"])
+    deep = Image.fromarray(np.full((40, 40), 40000, np.uint16))
+    deep.save(tmp_path / "deep.png")
+    page.set_input_files("#project input[type=file]", [tmp_path / "deep.png"])
     page.wait_for_selector("#project .drop img[src]")
+    assert browser.picture("#project .drop img").mean() == 156  # 40,000 of 65,535.
+    browser.changes(
+        "#project .drop img", lambda: page.set_input_files("#project input[type=file]", [tmp_path / "me.png"])
+    )
     browser.set("#project [name=steps]", 20)
     shown = []
     page.expose_function("seen", lambda text: shown.append(text))
@@ -620,8 +626,12 @@ def test_ctrl_c_ends_the_command(runs):
         ready = next(line for line in lines if "ready after" in line)
         url = re.search(r"http://\S+", ready)
         assert url is not None
-        with told(url[0]) as (_, ask):
-            assert "run" in ask(do="hello")[0]
+        with told(url[0]) as (web, ask):
+            ask(do="demo", place="content")
+            ask(do="demo", place="style 1")
+            assert ask(do="style", options={"size": 64})[0]["command"].startswith("jaxgan style chelsea.jpg swirls.jpg")
+            assert "compiling" in server.unpack(bytes(web.recv(60)))[0]["text"]  # pyright: ignore[reportArgumentType]
+            time.sleep(1)  # It is in the midst of it.
             since = time.monotonic()
             process.send_signal(signal.SIGINT)
             assert process.wait(30) == 0

@@ -95,7 +95,7 @@ function save(blob, name) {
 }
 
 /** Does some work again whenever it is called, but never twice at once: of many calls meanwhile, only the last counts. */
-function latest(work) {
+function latest(draw) {
   let busy = false, wanted = false, since = null;
   return async (event) => {
     wanted = true;
@@ -107,7 +107,7 @@ function latest(work) {
         const begun = since;
         wanted = false;
         since = null;
-        await work();
+        await draw();
         document.dispatchEvent(new CustomEvent("shown", { detail: performance.now() - begun }));  // For benchmarks.
       }
     } finally { busy = false; since = null; }
@@ -177,6 +177,13 @@ function job(kind, place, on) {
   };
 }
 
+/** Asks for long work, whose button waits until it has ended. */
+async function work(button, message) {
+  say("");
+  button.disabled = true;
+  try { return await ask(message); } catch (refused) { button.disabled = false; throw refused; }
+}
+
 /** A place to drop files on. */
 function drop(label, take) {
   const taken = async (files) => { for (const file of files) await take(file); };
@@ -201,7 +208,7 @@ function generate(section) {
     const { seed: at, ...rest } = options(section, "seed", "truncation", "label"), count = Number(grid.value);
     const reply = await ask({ do: "sample", options: { seeds: count > 1 ? `${at}-${at + count - 1}` : `${at}`, ...rest } });
     await show(image, reply.blob);
-    [first, columns] = [at, Math.round(Math.sqrt(count))];
+    [first, columns] = [at, reply.columns ?? 1];
     image.alt = count > 1 ? `Samples of seeds ${at} to ${at + count - 1}` : `Sample of seed ${at}`;
     caption(figure, reply);
   });
@@ -212,10 +219,13 @@ function generate(section) {
     reset: () => { reset(section); seed(section, 0); },
   });
   image.onclick = (event) => {
-    const alone = grid.value !== "1", side = image.clientWidth / columns;
-    const cell = Math.floor(event.offsetY / (image.clientHeight / columns)) * columns + Math.floor(event.offsetX / side);
-    grid.value = alone ? "1" : "16";
-    seed(section, alone ? first + cell : first);
+    const count = Number(grid.value), rows = Math.ceil(count / columns);
+    const scale = Math.min(image.clientWidth / image.naturalWidth, image.clientHeight / image.naturalHeight);
+    const [x, y] = [["offsetX", "clientWidth", "naturalWidth", columns], ["offsetY", "clientHeight", "naturalHeight", rows]].map(
+      ([at, room, size, cells]) => Math.floor((event[at] - (image[room] - scale * image[size]) / 2) / (scale * image[size] / cells)));
+    if (x < 0 || y < 0 || x >= columns || y * columns + x >= count) return;
+    grid.value = count > 1 ? "1" : "16";
+    seed(section, first + y * columns + x);
   };
   addEventListener("keydown", (event) => {
     if (section.hidden || event.target.matches("input, select")) return;
@@ -337,7 +347,10 @@ function project(section) {
     tabs.directions?.keep(kept, news.blob);
   });
   act(section, {
-    start: async () => { say(""); after.hidden = true; await ask({ do: "project", options: options(section, "steps", "plus", "label") }); start.disabled = true; },
+    start: () => {
+      after.hidden = true;
+      return work(start, { do: "project", options: options(section, "steps", "plus", "label") });
+    },
     along: () => { open("directions"); tabs.directions?.start(kept); },
     file: async () => save((await ask({ do: "file", kept })).blob, kept),
   });
@@ -419,11 +432,9 @@ function style(section) {
   act(section, {
     demo: async () => { say(""); await content(await ask({ do: "demo", place: "content" })); const place = `style ${free()}`; add(place, await ask({ do: "demo", place })); },
     start: async () => {
-      say("");
       const blend = $$("li input", given).map((control) => Number(control.value));
       const wanted = options(section, "style-weight", "content-weight", "size", "steps");
-      ({ command } = await ask({ do: "style", options: { ...wanted, blend: new Set(blend).size > 1 ? blend : null } }));
-      start.disabled = true;
+      ({ command } = await work(start, { do: "style", options: { ...wanted, blend: new Set(blend).size > 1 ? blend : null } }));
     },
   });
 }

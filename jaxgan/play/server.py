@@ -92,7 +92,7 @@ def app(table: Table, host: str = LOCAL[0], password: str | None = None) -> Star
         def send(header: dict[str, Any], blob: bytes) -> None:
             asyncio.run_coroutine_threadsafe(web.send_bytes(pack(header, blob)), loop).result(30)
 
-        session = Session(table, send)
+        session: Session | None = None
         try:
             while True:
                 header, blob = unpack(await web.receive_bytes())
@@ -102,6 +102,7 @@ def app(table: Table, host: str = LOCAL[0], password: str | None = None) -> Star
                         known = hmac.compare_digest(told.encode(), password.encode())
                         await asyncio.sleep(0 if known else 1)
                 if known:
+                    session = session or Session(table, send)
                     reply, blob = await anyio.to_thread.run_sync(session.answer, header, blob)
                 else:
                     reply, blob = {"password": "wrong" if told else "needed"}, b""
@@ -109,7 +110,8 @@ def app(table: Table, host: str = LOCAL[0], password: str | None = None) -> Star
         except (WebSocketDisconnect, ValueError, KeyError, RuntimeError):
             pass  # It has gone, or it is no page of ours.
         finally:
-            session.close()
+            if session is not None:
+                session.close()
 
     routes = [*(Route(path, file) for path in _FILES), WebSocketRoute("/play", play)]
     # A name that leads here by somebody else's doing (DNS rebinding) is none of these.
@@ -177,7 +179,8 @@ def run(path: Path, host: str, port: int | None, password: str | None, browser: 
         console.print(f"ready after {table.seconds:.1f} s: {url} (Ctrl-C ends it)", soft_wrap=True)
         if host not in LOCAL:
             console.print("others on the network can see the page with the password; it is not encrypted")
-        if browser:
+        # Without a screen there may be a browser yet, of text, which would take the terminal.
+        if browser and (sys.platform != "linux" or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()):
             threading.Thread(target=webbrowser.open, args=[url], daemon=True).start()
         with contextlib.suppress(KeyboardInterrupt):
             _server(app(table, host, password)).run([bound])

@@ -17,12 +17,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from PIL import Image
 
 from jaxgan.cli.latent import Mix, Project
 from jaxgan.cli.options import check_range, check_seed, check_truncation, parse, seeds
 from jaxgan.cli.sample import Interpolate, Sample, save_walk
 from jaxgan.cli.style import DEMO, Style
-from jaxgan.data.pictures import open_picture
+from jaxgan.data.pictures import DEEP, deep_grey, open_picture
 from jaxgan.latent import mix, saved
 from jaxgan.play.table import Table
 from jaxgan.run import directory
@@ -114,13 +115,13 @@ class Session:
         chosen = seeds(command.seeds or "0")
         check_range("seeds", len(chosen), 1, _PICTURES)
         _, pictures, _ = command.drawn(self._generator("generate"))
-        several = len(chosen) > 1
-        name = f"seed{chosen[0]:05}.png"
-        name = f"seeds{chosen[0]:05}-{chosen[-1]:05}.png" if several else name
-        out = name if several else "pictures"
-        return {"command": _shown(*words, "--out", out), "name": name}, _png(
-            images.sheet(pictures) if several else pictures[0]
-        )
+        if len(chosen) == 1:
+            about = {"command": _shown(*words, "--out", "pictures"), "name": f"seed{chosen[0]:05}.png"}
+            return about, _png(pictures[0])
+        name = f"seeds{chosen[0]:05}-{chosen[-1]:05}.png"
+        columns, _ = images.layout(*pictures.shape[:3])
+        about = {"command": _shown(*words, "--out", name), "name": name, "columns": columns}
+        return about, _png(images.sheet(pictures))
 
     def mix(self, message: dict[str, Any], blob: bytes) -> Reply:
         """The sheet of `jaxgan mix`."""
@@ -190,8 +191,11 @@ class Session:
             return {"kept": self._keep(*self._point)}, _png(self._table.render(point, self._point[2]))
         picture = open_picture(path)
         self._uploads[place] = path
+        if picture.mode in DEEP:
+            picture = Image.fromarray(np.round(255 * deep_grey(picture)).astype(np.uint8))
+        picture = picture.convert("RGBA")
         picture.thumbnail((256, 256))
-        return {"name": name}, _png(np.asarray(picture.convert("RGBA")))
+        return {"name": name}, _png(np.asarray(picture))
 
     def remove(self, message: dict[str, Any], blob: bytes) -> Reply:
         """Forgets a file."""
@@ -267,7 +271,7 @@ class Session:
         shown = _shown(*words, "--out", "stylized.png")
 
         def work(show: "_Show") -> Reply:
-            return {"name": "stylized.png"}, _stylize(command, self._folder / "stylized.png", show)
+            return {"command": shown, "name": "stylized.png"}, _stylize(command, self._folder / "stylized.png", show)
 
         return self._begin("style", work, "compiling (about half a minute a size)", {"command": shown})
 
