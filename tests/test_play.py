@@ -473,17 +473,36 @@ def test_tabs_that_have_nothing_say_why(runs, visit):
 # Who is let in, and to what.
 
 
-@contextlib.contextmanager
-def told(url: str, **headers: str):
+class Told:
     """A connection as a page has it, for messages of one's own."""
+
+    def __init__(self, web: Any) -> None:
+        self.web = web
+        self._news: list[dict[str, Any]] = []  # Of long work, which tells how it goes by itself.
+
+    def ask(self, blob: bytes = b"", **message: Any) -> tuple[dict[str, Any], bytes]:
+        """Asks, and returns the answer."""
+        self.web.send(server.pack({"id": 1, **message}, blob))
+        while "id" not in (found := server.unpack(self.web.recv(60)))[0]:
+            self._news.append(found[0])
+        return found
+
+    def news(self) -> dict[str, Any]:
+        """What is told next of long work."""
+        return self._news.pop(0) if self._news else server.unpack(self.web.recv(60))[0]
+
+    def end(self) -> dict[str, Any]:
+        """What is told last of it."""
+        while "end" not in (found := self.news()):
+            pass
+        return found
+
+
+@contextlib.contextmanager
+def told(url: str):
     host = url.removeprefix("http://").strip("/")
-    with connect(f"ws://{host}/play", additional_headers={"Origin": f"http://{host}"} | headers) as web:
-
-        def ask(**message: Any) -> tuple[dict[str, Any], bytes]:
-            web.send(server.pack({"id": 1, **message}))
-            return server.unpack(bytes(web.recv(60)))  # pyright: ignore[reportArgumentType]
-
-        yield web, ask
+    with connect(f"ws://{host}/play", origin=f"http://{host}") as web:  # pyright: ignore[reportArgumentType]
+        yield Told(web)
 
 
 def test_pages_from_elsewhere_are_refused(styled):
@@ -510,7 +529,7 @@ def test_pages_from_elsewhere_are_refused(styled):
 
 
 def test_what_is_not_for_the_page_is_refused_in_one_line(styled):
-    with told(styled.url) as (web, ask):
+    with told(styled.url) as page:
         for message, line in (
             ({"do": "sample", "options": {"out": "/tmp/x"}}, "--out: is not for the page"),
             ({"do": "sample", "options": {"seeds": "0-999"}}, "--seeds must be at most 100, not 1000"),
@@ -526,12 +545,12 @@ def test_what_is_not_for_the_page_is_refused_in_one_line(styled):
             ({"do": "move", "amounts": [1e9]}, "amounts: must be numbers of at most 100"),
             ({"do": "walk", "kept": []}, "keep two latents at least"),
         ):
-            reply, _ = ask(**message)
+            reply, _ = page.ask(b"", **message)
             assert line in reply["error"], (message, reply)
             assert reply["error"].count("\n") == 0
         too_much = b"x" * (session.LIMIT + 2**17)
-        with pytest.raises(websockets.ConnectionClosed, match="message too big"):
-            _ = [web.recv(60) for _ in range(2) if web.send(too_much) is None]
+        with pytest.raises(websockets.ConnectionClosed):
+            _ = [page.web.recv(60) for _ in range(2) if page.web.send(too_much) is None]
 
 
 def test_a_password_lets_in(runs):
@@ -542,14 +561,14 @@ def test_a_password_lets_in(runs):
 
     thread = threading.Thread(target=serving.run, args=([bound],), daemon=True)
     thread.start()
-    with told(server._url("127.0.0.1", bound)) as (_, ask):
-        assert ask(do="hello")[0] == {"id": 1, "password": "needed"}
-        assert ask(do="runs")[0] == {"id": 1, "password": "needed"}
+    with told(server._url("127.0.0.1", bound)) as page:
+        assert page.ask(do="hello")[0] == {"id": 1, "password": "needed"}
+        assert page.ask(do="runs")[0] == {"id": 1, "password": "needed"}
         since = time.monotonic()
-        assert ask(do="hello", password="open")[0] == {"id": 1, "password": "wrong"}
+        assert page.ask(do="hello", password="open")[0] == {"id": 1, "password": "wrong"}
         assert time.monotonic() - since > 0.9
-        assert "run" in ask(do="hello", password="open sesame")[0]
-        assert "runs" in ask(do="runs")[0]
+        assert "run" in page.ask(do="hello", password="open sesame")[0]
+        assert "runs" in page.ask(do="runs")[0]
     serving.should_exit = True
     thread.join(10)
 
@@ -568,9 +587,9 @@ def test_two_browsers_do_not_see_each_others(styled, visit, tmp_path):
     one.page.wait_for_selector("#style [data-place=content] img[src]")
     assert len(folders() - before) == 2
     assert two.page.locator("#directions .kept li").count() == 0
-    with told(styled.url) as (_, ask):
-        assert "is not kept here" in ask(do="file", kept="seed00000.npz")[0]["error"]
-        assert ask(do="style")[0]["error"] == "drop a content first"
+    with told(styled.url) as page:
+        assert "is not kept here" in page.ask(do="file", kept="seed00000.npz")[0]["error"]
+        assert page.ask(do="style")[0]["error"] == "drop a content first"
     two.page.reload()
     two.page.wait_for_selector("#directions .shown img[src]")
     assert two.page.locator("#directions .kept li").count() == 0
@@ -584,17 +603,53 @@ def test_two_browsers_do_not_see_each_others(styled, visit, tmp_path):
     assert folders() == before
 
 
+@pytest.mark.usefixtures("quick")
+def test_long_work_is_done_one_after_another_and_a_page_that_goes_ends_its_own(styled):
+    with contextlib.ExitStack() as stack:
+        first, second = (stack.enter_context(told(styled.url)) for _ in range(2))
+        for page in (first, second):
+            page.ask(do="demo", place="content")
+            page.ask(do="demo", place="style 1")
+        first.ask(do="style", options={"steps": 1000, "size": 512})
+        assert first.news()["text"].startswith("compiling")
+        second.ask(do="style", options={"steps": 2, "size": 64})
+        assert second.news()["text"] == "waiting for another's work to end"
+        assert "there is work under way" in second.ask(do="style", options={"steps": 2})[0]["error"]
+        first.web.close()
+        assert second.news()["text"].startswith("compiling")
+        last = second.end()
+        assert last["end"] == "done"
+        assert last["command"] == "jaxgan style chelsea.jpg swirls.jpg --steps 2 --size 64 --out stylized.png"
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_goes_wrong_in_long_work_is_one_line(styled):
+    with told(styled.url) as page:
+        assert "error" not in page.ask(thin(), do="upload", place="content", name="thin.png")[0]
+        page.ask(do="demo", place="style 1")
+        page.ask(do="style", options={"steps": 2, "size": 128})
+        last = page.end()
+        assert last["end"] == "failed"
+        assert last["error"].startswith("thin.png: 400 x 40 pixels, 128 x 13 at size 128: too narrow")
+
+
+def thin() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (400, 40), "teal").save(buffer, "png")
+    return buffer.getvalue()
+
+
 def test_memory_and_disk_stay_as_they_are_over_500_moves(styled, runs):
     import psutil
 
     process, temporary = psutil.Process(), Path(session.tempfile.gettempdir())
     sizes = lambda: sum(path.stat().st_size for path in runs.rglob("*") if path.is_file())  # noqa: E731
-    with told(styled.url) as (_, ask):
+    with told(styled.url) as page:
 
         def moves(count: int) -> None:
             for index in range(count):
-                ask(do="sample", options={"seeds": str(index), "truncation": 0.5 + index % 10 / 10})
-                ask(do="move", seed=index, amounts=[index % 7 - 3, 1])
+                page.ask(do="sample", options={"seeds": str(index), "truncation": 0.5 + index % 10 / 10})
+                page.ask(do="move", seed=index, amounts=[index % 7 - 3, 1])
 
         moves(25)
         before, disk = process.memory_info().rss, (sizes(), len(list(temporary.glob("jaxgan-play-*/**/*"))))
@@ -618,35 +673,39 @@ def test_a_taken_port_and_a_host_without_password_are_one_line(capsys, tmp_path)
     assert "this machine" in fails(["play", tmp_path, "--host", "203.0.113.7", "--password", "x"], capsys)
 
 
-def test_ctrl_c_ends_the_command(runs):
+def test_ctrl_c_ends_the_command_in_the_midst_of_work(runs):
     command = [sys.executable, "-m", "jaxgan", "play", str(runs / "new"), "--no-browser", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
         assert process.stdout is not None
-        lines = iter(process.stdout.readline, "")
-        ready = next(line for line in lines if "ready after" in line)
+        ready = next(line for line in iter(process.stdout.readline, "") if "ready after" in line)
         url = re.search(r"http://\S+", ready)
         assert url is not None
-        with told(url[0]) as (web, ask):
-            ask(do="demo", place="content")
-            ask(do="demo", place="style 1")
-            assert ask(do="style", options={"size": 64})[0]["command"].startswith("jaxgan style chelsea.jpg swirls.jpg")
-            assert "compiling" in server.unpack(bytes(web.recv(60)))[0]["text"]  # pyright: ignore[reportArgumentType]
+        with told(url[0]) as page:
+            page.ask(do="demo", place="content")
+            page.ask(do="demo", place="style 1")
+            reply, _ = page.ask(do="style", options={"size": 64})
+            assert reply["command"].startswith("jaxgan style chelsea.jpg swirls.jpg")
+            assert "compiling" in page.news()["text"]
             time.sleep(1)  # It is in the midst of it.
             since = time.monotonic()
             process.send_signal(signal.SIGINT)
             assert process.wait(30) == 0
-        assert time.monotonic() - since < 10
+            assert time.monotonic() - since < 10
         assert process.stdout.read() == ""
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_a_notebook_shows_it(runs):
     run = jaxgan.Run(runs / "labelled")
-    page = run.play()
-    assert run.play() is page
-    assert f'<iframe src="{page.url}"' in page._repr_html_()
-    with told(page.url) as (_, ask):
-        assert ask(do="runs")[0]["runs"] == ["labelled"]
-        assert ask(do="sample", options={"seeds": "3"})[1].startswith(b"\x89PNG")
-    page.close()
+    shown = run.play()
+    assert run.play() is shown
+    assert f'<iframe src="{shown.url}"' in shown._repr_html_()
+    with told(shown.url) as page:
+        assert page.ask(do="runs")[0]["runs"] == ["labelled"]
+        assert page.ask(do="sample", options={"seeds": "3"})[1].startswith(b"\x89PNG")
+    shown.close()
     with pytest.raises(urllib.error.URLError, match="refused"):
-        urllib.request.urlopen(page.url)
+        urllib.request.urlopen(shown.url)
