@@ -10,6 +10,7 @@ import functools
 import json
 import math
 
+import cheap_random
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,7 @@ from jaxgan.run import parallel, training
 from jaxgan.step import augment
 
 STEPS, BATCH = 20, 32
+cheap_random.use()
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 

@@ -30,7 +30,12 @@ def judge(
     def forward(shown: Any) -> tuple[jax.Array, Any]:
         return apply(game.discriminator, params, stats, shown, *labels(batch), key=stream(noise, name))
 
-    return jax.vjp(forward, shown, has_aux=True)
+    if not used(game.difference):
+        return jax.vjp(forward, shown, has_aux=True)
+    # Slopes are not what R1 and R2 need. Layers that are to be computed again where their gradients are
+    # (rematerialised) would be kept if this were differentiated twice.
+    logits, stats = forward(shown)
+    return logits, lambda slope: jax.vjp(forward, shown, has_aux=True)[1](slope), stats
 
 
 def slope(judge: Callable[..., Any], stats: Any, shown: Any) -> Any:
