@@ -166,6 +166,10 @@ function job(kind, place, on) {
   const stop = $("button", place);
   stop.onclick = () => { stop.disabled = true; ask({ do: "stop" }); };
   jobs[kind] = (news) => {
+    if (place.hidden && !news.end) {
+      place.hidden = false;
+      place.scrollIntoView({ block: "nearest" });  // On a phone it is far below its button.
+    }
     place.hidden = Boolean(news.end);
     if (news.end) stop.disabled = false;
     const bar = $("progress", place);
