@@ -103,7 +103,7 @@ class Ours:
         self.network = chosen.load_network(console)
         self.options = options(((1.0, ITERATIONS),), ADAM)
         if saving:
-            self.network, self.options = chosen._fitted(self.network, self.options, (size, size), console)
+            self.network, self.options = chosen.fitted(self.network, self.options, (size, size), console)
         since = time.perf_counter()
         # Its form is as `stylize` chooses it: the targets are computed once.
         self.targets = jax.block_until_ready(transfer.prepare(self.network, content, (style,), self.options, None, 1.0))

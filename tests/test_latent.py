@@ -213,8 +213,8 @@ def test_a_generators_own_picture_is_recovered(plain, metric, key):
     np.testing.assert_allclose(train_step.generate(game, variables, found.latent[None])[0], found.picture, atol=1e-5)
     assert found.pictures.shape == (4, 32, 32, 1)
     np.testing.assert_array_equal(found.pictures[-1], found.picture)
-    assert [done for done, _ in reports] == [60, 120, 150]
-    np.testing.assert_array_equal(jnp.concatenate([losses["lpips"] for _, losses in reports]), found.history["lpips"])
+    assert [done for done, _, _ in reports] == [60, 120, 150]
+    np.testing.assert_array_equal(jnp.concatenate([losses["lpips"] for _, losses, _ in reports]), found.history["lpips"])
 
 
 def test_the_same_key_finds_the_same_however_it_is_cut(plain, metric, key):

@@ -334,7 +334,7 @@ def test_a_profile_that_is_not_for_rgb_is_dropped(tmp_path):
 
 
 def test_the_demonstration_is_small_and_its_pictures_are_there():
-    demo = Style(demo=True)._checked()
+    demo = Style(demo=True).checked()
     assert demo.size == 256
     assert all(path.is_file() and path.stat().st_size < 200_000 for path in demo.pictures)
 
@@ -412,7 +412,7 @@ def test_bands_are_chosen_where_memory_is_short(monkeypatch, capsys):
 
     def fitted(free, command=command):
         monkeypatch.setattr(cost, "available", lambda: free)
-        found, chosen = command._fitted(network, options, shape, console)
+        found, chosen = command.fitted(network, options, shape, console)
         return chosen.band_rows, found.module.remat, capsys.readouterr().err
 
     needed = cost.memory(network.module, shape, layers)

@@ -1,4 +1,4 @@
-"""The command line: `jaxgan train|sweep|sample|interpolate|mix|project|directions|evaluate|compare|modes|show|...`.
+"""The command line: `jaxgan train|sweep|sample|interpolate|mix|project|directions|play|evaluate|compare|modes|...`.
 
 JAX takes a second to import; what needs it imports it, and --help stays quick.
 """
@@ -15,6 +15,7 @@ from jaxgan.cli.evaluate import Evaluate, Modes
 from jaxgan.cli.export import Export
 from jaxgan.cli.latent import Directions, Mix, Project
 from jaxgan.cli.options import parse
+from jaxgan.cli.play import Play
 from jaxgan.cli.preview import Preview, start_preview
 from jaxgan.cli.published import Import
 from jaxgan.cli.sample import Interpolate, Sample
@@ -76,6 +77,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "mix": Mix,
     "project": Project,
     "directions": Directions,
+    "play": Play,
     "evaluate": Evaluate,
     "compare": Compare,
     "modes": Modes,

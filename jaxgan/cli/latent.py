@@ -1,7 +1,9 @@
 """`jaxgan mix`, `jaxgan project` and `jaxgan directions`: playing with a trained generator."""
 
+import contextlib
 import dataclasses
 import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,6 +46,17 @@ class Mix:
     """A .png or .jpg file; RUN/mix.png if not given."""
 
     def __call__(self) -> None:
+        from jaxgan.run.directory import output
+        from jaxgan.support import images
+
+        out = self.out or output(self.run, "mix.png")
+        images.check_suffix(out, images.PICTURES)
+        trained, sheet, mixed = self.drawn()
+        images.save(out, sheet)
+        print(f"{mixed} layers from the top, step {int(trained.state.step)}: {out}")
+
+    def drawn(self, trained: "Trained | None" = None) -> "tuple[Trained, np.ndarray, str]":
+        """The run, which is read unless it is given, the sheet uint8 [H, W, C], and "2 of 6": how it is mixed."""
         check_range("rows", self.rows, 1, 100)
         check_range("columns", self.columns, 1, 100)
         check_seed(self.seed)
@@ -52,28 +65,21 @@ class Mix:
         import jax
 
         from jaxgan.latent import mix, sampling
-        from jaxgan.models import stylegan2
-        from jaxgan.run.directory import output
         from jaxgan.support import images
 
-        out = self.out or output(self.run, "mix.png")
-        images.check_suffix(out, images.PICTURES)
-        trained, label = _read(self.run, self.best, self.label)
+        trained, label = _read(self.run, self.best, self.label, trained)
         game, variables, key = trained.game, trained.state.ema, jax.random.key(self.seed)
         if not mix.has_styles(game):
             raise UserError(f"{self.run}: has no styles to mix; train a stylegan2 or gat config")
         latent = sampling.draw_latents(game, key, self.columns + self.rows)
-        labels = _labels(label, len(latent))
-        styles = mix.styles(game, variables, latent, labels)
+        styles = mix.styles(game, variables, latent, _labels(label, len(latent)), self.truncation)
         layers = styles.shape[1]
         crossover = max(1, layers // 3) if self.crossover is None else self.crossover
         if not 0 <= crossover <= layers:
             raise UserError(f"--crossover must be 0 to {layers}, the layers of {self.run}, not {crossover}")
-        if self.truncation is not None:
-            styles = stylegan2.truncate(styles, sampling.average_style(variables, labels), self.truncation)
-        sheet = mix.grid(game, variables, styles[: self.columns], styles[self.columns :], crossover)
-        images.save(out, images.grid(trained.put_right(sheet.reshape(-1, *sheet.shape[2:])), self.columns + 1))
-        print(f"{crossover} of {layers} layers from the top, step {int(trained.state.step)}: {out}")
+        cells = mix.grid(game, variables, styles[: self.columns], styles[self.columns :], crossover)
+        sheet = images.grid(trained.put_right(cells.reshape(-1, *cells.shape[2:])), self.columns + 1)
+        return trained, sheet, f"{crossover} of {layers}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,67 +110,93 @@ class Project:
 
     def __call__(self) -> None:
         check_range("steps", self.steps, 1)
-        check_seed(self.seed)
         import numpy as np
 
-        from jaxgan.latent import mix
+        from jaxgan.latent import saved
         from jaxgan.run.directory import output
         from jaxgan.support import files, images
         from jaxgan.support.console import open_console
 
         out = self.out or output(self.run, "projection.gif")
         images.check_suffix(out, images.ANIMATIONS)
-        trained, label = _read(self.run, self.best, self.label)
-        if self.plus and not mix.has_styles(trained.game):
-            raise UserError(f"--plus: {self.run} has no styles; leave it out, or train a stylegan2 or gat config")
-        target = _open(self.image, _shape(trained), trained.shown)
-        found = self._search(trained, label, target, open_console(self.quiet, stderr=True))
+        with self._progress(open_console(self.quiet, stderr=True)) as show:
+            trained, label, target, found = self.found(show)
 
         def beside(picture: np.ndarray) -> np.ndarray:
             return images.grid(trained.put_right(np.stack([target, picture])), 2)
 
         frames = images.to_uint8(np.asarray(found.pictures))
         images.save(out.with_suffix(".png"), beside(frames[-1]))
-        arrays: dict[str, Any] = {"styles" if mix.has_styles(trained.game) else "latent": np.asarray(found.latent)}
-        arrays |= {} if label is None else {"label": label}
-        with files.replacing(out.with_suffix(".npz")) as partial:
-            np.savez(partial, **arrays)
+        files.write_atomically(out.with_suffix(".npz"), saved.encode(found.latent, label))
         images.save_animation(out, [beside(frame) for frame in frames])
         print(f"LPIPS {float(found.distance):.4f} after {self.steps} iterations: {out}, and beside it .png and .npz")
 
-    def _search(self, trained: "Trained", label: int | None, target: "np.ndarray", console: "Console") -> "Projection":
-        """The projection, with progress: a live bar in a terminal, now and then a line elsewhere."""
+    def found(
+        self, show: "Callable[[int, str, np.ndarray], None]", trained: "Trained | None" = None
+    ) -> "tuple[Trained, int | None, np.ndarray, Projection]":
+        """Searches.
+
+        Args:
+            show: called now and then with the iterations done, the losses in words, and the picture found so far,
+                uint8 [H, W, C]. What it raises ends the search.
+            trained: the run; it is read unless it is given.
+
+        Returns:
+            The run, the class, the target uint8 [H, W, C], and what was found.
+        """
+        check_range("steps", self.steps, 1)
+        check_seed(self.seed)
         import jax
         import jax.numpy as jnp
+        import numpy as np
 
         from jaxgan.evaluate import lpips
-        from jaxgan.latent import project
+        from jaxgan.latent import mix, project
+        from jaxgan.support import images
+
+        trained, label = _read(self.run, self.best, self.label, trained)
+        if self.plus and not mix.has_styles(trained.game):
+            raise UserError(f"--plus: {self.run} has no styles; leave it out, or train a stylegan2 or gat config")
+        target = _open(self.image, _shape(trained), trained.shown)
+
+        def on_pictures(done: int, losses: project.History, picture: jax.Array) -> None:
+            last = {name: float(values[-1]) for name, values in losses.items()}
+            if not jnp.isfinite(last["loss"]):
+                raise NonFiniteError(f"iteration {done}: the loss is not finite")
+            text = f"LPIPS {last['lpips']:.4f}  pixels {last['pixels']:.4f}"
+            show(done, text, images.to_uint8(np.asarray(picture)))
+
+        found = project.project(
+            trained.game,
+            trained.state.ema,
+            lpips.load(),
+            jnp.asarray(target, jnp.float32) / 127.5 - 1,
+            jax.random.key(self.seed),
+            label,
+            steps=self.steps,
+            plus=self.plus,
+            every=-(-self.steps // _FRAMES),
+            on_pictures=on_pictures,
+        )
+        return trained, label, target, found
+
+    @contextlib.contextmanager
+    def _progress(self, console: "Console") -> "Iterator[Callable[[int, str, np.ndarray], None]]":
+        """Progress: a live bar in a terminal, now and then a line elsewhere."""
         from jaxgan.support.progress import Bar
 
+        before = 0
         with Bar(console, self.steps, text="compiling") as bar:
 
-            def show(done: int, losses: project.History) -> None:
-                last = {name: float(values[-1]) for name, values in losses.items()}
-                if not jnp.isfinite(last["loss"]):
-                    raise NonFiniteError(f"iteration {done}: the loss is not finite")
-                text = f"LPIPS {last['lpips']:.4f}  pixels {last['pixels']:.4f}"
+            def show(done: int, text: str, _: "np.ndarray") -> None:
+                nonlocal before
                 bar.move(done, text)
                 tenth = max(self.steps // 10, 1)
-                if done // tenth > (done - len(losses["loss"])) // tenth:
+                if done // tenth > before // tenth:
                     bar.line(f"iteration {done}/{self.steps}  {text}")
+                before = done
 
-            return project.project(
-                trained.game,
-                trained.state.ema,
-                lpips.load(),
-                jnp.asarray(target, jnp.float32) / 127.5 - 1,
-                jax.random.key(self.seed),
-                label,
-                steps=self.steps,
-                plus=self.plus,
-                every=-(-self.steps // _FRAMES),
-                on_pictures=show,
-            )
+            yield show
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,7 +233,6 @@ class Directions:
 
         from jaxgan.latent import directions, mix, sampling
         from jaxgan.run.directory import output
-        from jaxgan.step.keys import stream
         from jaxgan.support import images
 
         out = self.out or output(self.run, "directions.png")
@@ -212,10 +243,10 @@ class Directions:
         if self.count > len(matrix):
             raise UserError(f"--count must be at most {len(matrix)}, the length of the latent, not {self.count}")
         found, _ = directions.directions(matrix, self.count)
-        latent, reach = sampling.draw_latents(game, key, 1), self.strength
+        latent = sampling.draw_latents(game, key, 1)
+        reach = self.strength * directions.deviation(game, variables, key, _labels(label, 1))
         if mix.has_styles(game):
-            _, spread = mix.statistics(game, variables, stream(key, "mean"), _labels(label, 1))
-            latent, reach = mix.styles(game, variables, latent, _labels(label, 1)), reach * spread / len(matrix) ** 0.5
+            latent = mix.styles(game, variables, latent, _labels(label, 1))
             game, label = mix.of_styles(game), None
         points = directions.sliders(latent[0], found, self.steps, reach)
         pictures = sampling.pictures(game, variables, points, _labels(label, len(points)))
@@ -223,11 +254,14 @@ class Directions:
         print(f"{self.count} directions of step {int(trained.state.step)}: {out}")
 
 
-def _read(run: Path, best: bool, label: int | None) -> "tuple[Trained, int | None]":
-    """Reads a run that makes pictures, and the class to make: 0 if not given, None if it has none."""
-    from jaxgan.run.directory import read_pictures
+def _read(run: Path, best: bool, label: int | None, trained: "Trained | None" = None) -> "tuple[Trained, int | None]":
+    """A run that makes pictures, read unless given, and the class to make: 0 if not given, None if it has none."""
+    from jaxgan.run import directory
 
-    trained = read_pictures(run, best, label)
+    if trained is None:
+        trained = directory.read_pictures(run, best, label)
+    else:
+        directory.check_pictures(run, trained, label)
     return trained, (label or 0) if trained.classes else None
 
 

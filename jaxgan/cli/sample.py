@@ -1,7 +1,7 @@
 """`jaxgan sample` and `jaxgan interpolate`: pictures of a trained generator."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -11,6 +11,9 @@ from jaxgan.cli.options import MOST, Positional, check_range, check_seed, check_
 from jaxgan.support.errors import UserError
 
 if TYPE_CHECKING:
+    import jax
+    import numpy as np
+
     from jaxgan.run.directory import Trained
 
 _TOGETHER = 16  # Pictures of seeds, a call of the generator.
@@ -55,19 +58,34 @@ class Sample:
     RUN/samples.png if not given."""
 
     def __call__(self) -> None:
-        import jax
-        import jax.numpy as jnp
-
-        from jaxgan.latent import mix, sampling
         from jaxgan.run.directory import output
-        from jaxgan.step.keys import stream
         from jaxgan.support import images
 
         out = self.out or output(self.run, "samples.png")
         if out.suffix:
             images.check_suffix(out, images.PICTURES)
+        trained, pictures, label = self.drawn()
         chosen = None if self.seeds is None else seeds(self.seeds)
-        draw = _Draw(self.run, self.seed, self.label, self.truncation, self.best)
+        several = trained.classes if label is not None and self.label is None else 0
+        if out.suffix:
+            images.save(out, images.sheet(pictures, _columns(len(pictures), 0 if chosen else several)))
+        else:
+            for index, picture in enumerate(pictures):
+                name = f"{index:05}.png" if chosen is None else f"seed{chosen[index]:05}.png"
+                folder = out / str(label[index]) if several and label is not None else out
+                images.save(folder / name, picture)
+        print(f"{len(pictures)} samples of step {int(trained.state.step)}: {out}")
+
+    def drawn(self, trained: "Trained | None" = None) -> "tuple[Trained, np.ndarray, np.ndarray | None]":
+        """The run, which is read unless it is given, the pictures uint8 [N, H, W, C] and their labels, if any."""
+        import jax
+        import jax.numpy as jnp
+
+        from jaxgan.latent import mix, sampling
+        from jaxgan.step.keys import stream
+
+        chosen = None if self.seeds is None else seeds(self.seeds)
+        draw = _Draw(self.run, self.seed, self.label, self.truncation, self.best, trained)
         trained, latent, label, psi = draw.read(self.count) if chosen is None else draw.of(chosen)
         variables, noise = trained.state.ema, None
         if self.standing:
@@ -88,16 +106,7 @@ class Sample:
             raise UserError(f"--noise, --truncation-cutoff: {self.run} has no styles; they are for runs with these")
         batch = None if chosen is None else _TOGETHER
         pictures = sampling.pictures(trained.game, variables, latent, label, psi, noise, batch)
-        pictures = trained.put_right(pictures)
-        several = trained.classes if label is not None and self.label is None else 0
-        if out.suffix:
-            images.save(out, images.sheet(pictures, _columns(len(pictures), 0 if chosen else several)))
-        else:
-            for index, picture in enumerate(pictures):
-                name = f"{index:05}.png" if chosen is None else f"seed{chosen[index]:05}.png"
-                folder = out / str(label[index]) if several and label is not None else out
-                images.save(folder / name, picture)
-        print(f"{len(pictures)} samples of step {int(trained.state.step)}: {out}")
+        return trained, trained.put_right(pictures), label
 
     def _by_layer(self, psi: Any, layers: int) -> Any:
         """The truncation of each style, where a cutoff is given."""
@@ -157,27 +166,54 @@ class Interpolate:
     """A .gif, .webp or .mp4 animation, or a .png or .jpg strip (a row a latent); RUN/interpolation.gif if not given."""
 
     def __call__(self) -> None:
+        from jaxgan.run.directory import output
+        from jaxgan.support import images
+
+        out = self.out or output(self.run, "interpolation.gif")
+        images.check_suffix(out, images.ANIMATIONS + images.PICTURES)
+        trained, pictures = self.drawn()
+        if out.suffix in images.ANIMATIONS:
+            save_walk(out, pictures)
+        else:
+            images.save(out, images.sheet(pictures, self.frames))
+        print(f"{len(pictures)} pictures of step {int(trained.state.step)}: {out}")
+
+    def drawn(
+        self,
+        trained: "Trained | None" = None,
+        known: "Mapping[str, jax.Array] | None" = None,
+        on_batch: "Callable[[int, int], None] | None" = None,
+    ) -> "tuple[Trained, np.ndarray]":
+        """The run and the pictures on the way.
+
+        Args:
+            trained: the run; it is read unless it is given.
+            known: places by the names that `through` gives them, which need not be read from files.
+            on_batch: told now and then how many of how many pictures are made; what it raises ends the walk.
+
+        Returns:
+            The run and uint8 [N, H, W, C].
+        """
         import jax.numpy as jnp
 
         from jaxgan.latent import sampling
-        from jaxgan.run.directory import output
-        from jaxgan.support import images
 
         check_range("frames", self.frames, 1)
         check_range("count", self.count, 1, max(1, MOST // self.frames))
         check_range("through", max(1, len(self.through)), 1, max(1, MOST // self.frames))
-        out = self.out or output(self.run, "interpolation.gif")
-        images.check_suffix(out, images.ANIMATIONS + images.PICTURES)
-        draw = _Draw(self.run, self.seed, self.label, self.truncation, self.best)
-        trained, game, latent, psi = draw.places(self.through) if self.through else draw.some(self.count)
+        draw = _Draw(self.run, self.seed, self.label, self.truncation, self.best, trained)
+        trained, game, latent, psi = draw.places(self.through, known or {}) if self.through else draw.some(self.count)
         latent = sampling.walk(latent, self.frames)
         label = jnp.full(len(latent), self.label or 0) if trained.classes and latent.ndim == 2 else None
-        pictures = trained.put_right(sampling.pictures(game, trained.state.ema, latent, label, psi))
-        if out.suffix in images.ANIMATIONS:
-            images.save_animation(out, [images.grid(p[None], 1, gap=0, least_width=256) for p in pictures])
-        else:
-            images.save(out, images.sheet(pictures, self.frames))
-        print(f"{len(pictures)} pictures of step {int(trained.state.step)}: {out}")
+        made = sampling.pictures(game, trained.state.ema, latent, label, psi, on_batch=on_batch)
+        return trained, trained.put_right(made)
+
+
+def save_walk(out: Path, pictures: "np.ndarray") -> None:
+    """Writes pictures [N, H, W, C] as an animation, enlarged where they are tiny."""
+    from jaxgan.support import images
+
+    images.save_animation(out, [images.grid(picture[None], 1, gap=0, least_width=256) for picture in pictures])
 
 
 def _columns(count: int, classes: int) -> int | None:
@@ -194,6 +230,7 @@ class _Draw:
     label: int | None
     truncation: float | None
     best: bool
+    trained: "Trained | None" = None
 
     def read(self, count: int) -> "tuple[Trained, Any, Any, float | None]":
         """Reads the run and draws so many latents for it; labels for a conditional one, and psi for one with styles."""
@@ -220,35 +257,40 @@ class _Draw:
         trained, latent, _, psi = self.read(count)
         return trained, trained.game, latent, psi
 
-    def places(self, named: tuple[str, ...]) -> "tuple[Trained, Any, Any, float | None]":
+    def places(
+        self, named: tuple[str, ...], known: "Mapping[str, jax.Array]"
+    ) -> "tuple[Trained, Any, Any, float | None]":
         """The run, a game, and what it takes at each place that is named by a seed or a file: latents, or styles."""
         import jax.numpy as jnp
 
-        from jaxgan.latent import mix, sampling
-        from jaxgan.models import stylegan2
+        from jaxgan.latent import mix, sampling, saved
 
         trained, bound, psi = self._opened()
         game, variables = trained.game, trained.state.ema
-        found = {name: self._found(Path(name), trained) for name in named if not name.isdecimal()}
-        drawn = {name: sampling.latents_of(game, seeds(name), bound)[0] for name in named if name not in found}
+        drawn = {name: sampling.latents_of(game, seeds(name), bound)[0] for name in named if name.isdecimal()}
+        found = {name: known[name] for name in named if name in known}
+        for name in named:
+            if name not in found | drawn:
+                found[name] = saved.load(Path(name), game, variables, trained.classes, str(self.run))
         if not any(value.ndim == 2 for value in found.values()):
             return trained, game, jnp.stack([(found | drawn)[name] for name in named]), psi
         label = jnp.full(1, self.label or 0) if trained.classes else None
         for name, latent in (found | drawn).items():
             if latent.ndim == 1:
-                styles = mix.styles(game, variables, latent[None], label)
-                if psi is not None:
-                    styles = stylegan2.truncate(styles, sampling.average_style(variables, label), psi)
-                found[name] = styles[0]
+                found[name] = mix.styles(game, variables, latent[None], label, psi)[0]
         return trained, mix.of_styles(game), jnp.stack([found[name] for name in named]), None
 
     def _opened(self) -> "tuple[Trained, float | None, float | None]":
         """The run, and of --truncation the bound of latents, or psi where it has styles."""
         check_truncation(self.truncation)
         from jaxgan.latent import mix
-        from jaxgan.run.directory import read_pictures
+        from jaxgan.run import directory
 
-        trained = read_pictures(self.run, self.best, self.label)
+        trained = self.trained
+        if trained is None:
+            trained = directory.read_pictures(self.run, self.best, self.label)
+        else:
+            directory.check_pictures(self.run, trained, self.label)
         psi, bound = mix.truncations(trained.game, self.truncation)
         return trained, bound, psi
 
@@ -260,29 +302,3 @@ class _Draw:
         fixed = self.label
         labels = [place % trained.classes if fixed is None else fixed for place in places]
         return np.array(labels, np.int32)
-
-    def _found(self, path: Path, trained: "Trained") -> Any:
-        """What `jaxgan project` found: a latent [size], or styles [L, W]."""
-        import jax
-        import jax.numpy as jnp
-        import numpy as np
-
-        from jaxgan.latent import mix
-
-        game = trained.game
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                name = "styles" if "styles" in arrays else "latent"
-                found = np.asarray(arrays[name], np.float32)
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such file; --through takes seeds and .npz files of `jaxgan project`") from None
-        except Exception:  # NumPy's reader raises nearly everything on what is no such file.
-            raise UserError(f"{path}: holds no latent or styles, as `jaxgan project` writes them") from None
-        wanted: tuple[int, ...] = (game.latent_size,)
-        if name == "styles" and mix.has_styles(game):
-            one = jnp.zeros((1, game.latent_size))
-            label = jnp.zeros(1, jnp.int32) if trained.classes else None
-            wanted = jax.eval_shape(lambda: mix.styles(game, trained.state.ema, one, label)).shape[1:]
-        if found.shape != wanted:
-            raise UserError(f"{path}: {name} of the shape {found.shape}, where {self.run} takes {wanted}")
-        return jnp.asarray(found)

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -19,6 +19,7 @@ from jaxgan.support.errors import NonFiniteError, StoppedError, UserError
 from jaxgan.support.files import write_atomically
 
 if TYPE_CHECKING:
+    import jax
     import numpy as np
     from rich.console import Console
 
@@ -118,7 +119,7 @@ class Style:
         from jaxgan.support.console import open_console
         from jaxgan.support.stopping import catch_stop
 
-        command = self._checked()
+        command = self.checked()
         console = open_console(command.quiet, stderr=True)
         since = time.perf_counter()
         with catch_stop() as stop:
@@ -140,7 +141,7 @@ class Style:
                 said = str(command.out)
         print(f"{said} in {time.perf_counter() - since:.0f} s")
 
-    def _checked(self) -> "Style":
+    def checked(self) -> "Style":
         """The command with the demonstration's pictures filled in; refuses values that make no sense."""
         if self.demo:
             if self.pictures:
@@ -149,7 +150,7 @@ class Style:
             size = 256 if self.size in (None, "original") else min(self.size, 256)
             return dataclasses.replace(
                 self, demo=False, pictures=tuple(folder / name for name in DEMO), size=size
-            )._checked()
+            ).checked()
         if len(self.pictures) < 2:
             raise UserError("style: name a content and a style: jaxgan style CONTENT STYLE --out OUT (or --demo)")
         folders = any(path.is_dir() for path in self.pictures)
@@ -157,7 +158,7 @@ class Style:
             from jaxgan.style import film
 
             name = "stylized.mp4" if film.is_video(self.pictures[0]) else "stylized.png"
-            return dataclasses.replace(self, out=Path("stylized" if folders else name))._checked()
+            return dataclasses.replace(self, out=Path("stylized" if folders else name)).checked()
         if self.sheet is not None and not folders:
             raise UserError("--sheet shows the pictures of a folder; there is none here: --out says where one goes")
         for name, least in (("scales", 1), ("save_every", 0)):
@@ -308,7 +309,7 @@ class Style:
             stages=recipe.stages(shape, steps, self.scales),
         )
 
-    def _fitted(
+    def fitted(
         self, network: "vgg.Network", options: "transfer.Options", shape: tuple[int, ...], console: "Console"
     ) -> "tuple[vgg.Network, transfer.Options]":
         """Has a picture evaluated in bands where it would not fit into memory otherwise, and says what it takes."""
@@ -353,14 +354,13 @@ class Style:
             StoppedError: a signal came; OUT.partial.png and OUT.state are there.
         """
         import jax
-        import jax.numpy as jnp
         import numpy as np
 
-        from jaxgan.style import colour, pictures, saved, transfer
+        from jaxgan.style import pictures, saved, transfer
         from jaxgan.style.progress import StyleProgress
 
         options = self.options(job.content.shape, job.grey)
-        network, options = self._fitted(network, options, job.content.shape, console)
+        network, options = self.fitted(network, options, job.content.shape, console)
         assert options.stages is not None
         steps = sum(count for _, count in options.stages)
         settings = self.settings()
@@ -369,29 +369,16 @@ class Style:
         origin = saved.digest(settings, [job.content, *job.styles, job.masks, job.start, *held])
         before = saved.load(kept, origin, self.force)
         lines: list[dict[str, float]] = [] if before is None else list(before.lines)
-        content, styles = jnp.asarray(job.content), [jnp.asarray(style) for style in job.styles]
-        start = None if job.start is None else jnp.asarray(job.start)
-        key = jax.random.key(self.seed)
         resume = None
         if before is not None:
             console.print(f"going on from {kept}, iteration {before.step} of {steps}", soft_wrap=True)
+            content, styles, key, start = self._arrays(job)
             like = jax.eval_shape(lambda: transfer.begin(content, tuple(styles), options, key, start, job.shape))
             resume = before.step, before.state(like)
 
         def write(path: Path, image: jax.Array, depth: int = 8) -> None:
-            if self.preserve_color == "luminance":
-                image = colour.keep_colours(image, transfer.resize(content, (image.shape[0], image.shape[1])))
-            height, width = (
-                round(part * here / whole)
-                for part, here, whole in zip(job.shape, image.shape, job.content.shape, strict=False)
-            )
-            alpha = job.alpha
-            if alpha is not None:
-                alpha = pictures.fit(np.repeat(alpha[..., None], 3, axis=-1), (height, width))[..., 0]
-            pictures.write(path, np.asarray(image)[:height, :width], alpha, depth, settings)
+            pictures.write(path, *self.shown(job, image), depth, settings)
 
-        # As many iterations from one look at the signals to the next as take a few seconds on a CPU.
-        chunk = max(1, min(10, round(10 * 512**2 / math.prod(job.content.shape[:2]))))
         with StyleProgress(console, options.stages, len(lines)) as progress:
 
             def on_chunk(state: transfer.State, history: transfer.History) -> None:
@@ -399,11 +386,6 @@ class Style:
                 values = {name: np.asarray(part) for name, part in history.items()}
                 for index in range(len(values["total"])):
                     lines.append({"step": len(lines)} | {name: float(part[index]) for name, part in values.items()})
-                if not np.isfinite(values["total"]).all():
-                    raise NonFiniteError(
-                        f"iteration {first}: the loss is not finite. Try a smaller --learning-rate or "
-                        "--precision float32."
-                    )
                 progress.update(len(lines), lines[-1], state.image.shape)
                 if len(lines) == steps:
                     return
@@ -418,19 +400,7 @@ class Style:
                         "command goes on"
                     )
 
-            image, _ = transfer.stylize(
-                network,
-                content,
-                styles,
-                options,
-                key,
-                None if job.masks is None else jnp.asarray(job.masks),
-                start,
-                chunk=min(self.save_every or chunk, chunk),
-                on_chunk=on_chunk,
-                temporal=None if job.temporal is None else transfer.Temporal(*map(jnp.asarray, job.temporal)),
-                resume=resume,
-            )
+            image = self.stylized(network, options, job, on_chunk, resume)
         if self.trace:
             write_atomically(out.with_suffix(".jsonl"), "".join(json.dumps(line) + "\n" for line in lines))
             _plot(out.with_suffix(".losses.png"), lines, options)
@@ -438,6 +408,88 @@ class Style:
         partial.unlink(missing_ok=True)
         kept.unlink(missing_ok=True)
         return [] if before is None else before.done
+
+    def stylized(
+        self,
+        network: "vgg.Network",
+        options: "transfer.Options",
+        job: "Job",
+        on_chunk: "Callable[[transfer.State, transfer.History], None]",
+        resume: "tuple[int, transfer.State] | None" = None,
+    ) -> "jax.Array":
+        """A transfer alone: its picture [H, W, 3]. Arguments as for `transfer.stylize`.
+
+        Raises:
+            NonFiniteError: a loss became NaN or infinite.
+        """
+        import jax.numpy as jnp
+        import numpy as np
+
+        from jaxgan.style import transfer
+
+        done = 0 if resume is None else resume[0]
+
+        def checked(state: transfer.State, history: transfer.History) -> None:
+            nonlocal done
+            if not np.isfinite(history["total"]).all():
+                raise NonFiniteError(
+                    f"iteration {done}: the loss is not finite. Try a smaller --learning-rate or --precision float32."
+                )
+            done += len(history["total"])
+            on_chunk(state, history)
+
+        content, styles, key, start = self._arrays(job)
+        # As many iterations from one look at the signals to the next as take a few seconds on a CPU.
+        chunk = max(1, min(10, round(10 * 512**2 / math.prod(job.content.shape[:2]))))
+        image, _ = transfer.stylize(
+            network,
+            content,
+            styles,
+            options,
+            key,
+            None if job.masks is None else jnp.asarray(job.masks),
+            start,
+            chunk=min(self.save_every or chunk, chunk),
+            on_chunk=checked,
+            temporal=None if job.temporal is None else transfer.Temporal(*map(jnp.asarray, job.temporal)),
+            resume=resume,
+        )
+        return image
+
+    def _arrays(self, job: "Job") -> "tuple[jax.Array, list[jax.Array], jax.Array, jax.Array | None]":
+        """A job's content, styles and start, where JAX computes, and the key of its noise."""
+        import jax
+        import jax.numpy as jnp
+
+        start = None if job.start is None else jnp.asarray(job.start)
+        return jnp.asarray(job.content), [jnp.asarray(style) for style in job.styles], jax.random.key(self.seed), start
+
+    def shown(self, job: "Job", image: "jax.Array") -> "tuple[np.ndarray, np.ndarray | None]":
+        """A picture of a transfer as it is to be seen: in the content's colours, if so wanted, of its shape.
+
+        Args:
+            job: what is worked on.
+            image: [H, W, 3], of any stage.
+
+        Returns:
+            The picture [h, w, 3], and how opaque it is [h, w]; None: everywhere.
+        """
+        import jax.numpy as jnp
+        import numpy as np
+
+        from jaxgan.style import colour, pictures, transfer
+
+        if self.preserve_color == "luminance":
+            content = transfer.resize(jnp.asarray(job.content), (image.shape[0], image.shape[1]))
+            image = colour.keep_colours(image, content)
+        height, width = (
+            round(part * here / whole)
+            for part, here, whole in zip(job.shape, image.shape, job.content.shape, strict=False)
+        )
+        alpha = job.alpha
+        if alpha is not None:
+            alpha = pictures.fit(np.repeat(alpha[..., None], 3, axis=-1), (height, width))[..., 0]
+        return np.asarray(image)[:height, :width], alpha
 
     def settings(self) -> dict[str, Any]:
         """What made the picture, for the picture; files by name only."""

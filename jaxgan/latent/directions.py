@@ -4,6 +4,7 @@ References:
     Shen and Zhou, Closed-Form Factorization of Latent Semantics in GANs, arXiv 2007.06600.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 
 from jaxgan import train_step
 from jaxgan.latent import mix
+from jaxgan.step.keys import stream
 from jaxgan.support.errors import UserError
 
 
@@ -61,6 +63,28 @@ def directions(matrix: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     values, vectors = values[::-1][:count], vectors.T[::-1][:count]
     largest = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=1)[:, None], axis=1)
     return (vectors * np.sign(largest)).astype(np.float32), values.astype(np.float32)
+
+
+def deviation(
+    game: train_step.Game, variables: Any, key: jax.Array, label: jax.Array | None = None
+) -> float | jax.Array:
+    """How far latents, or the styles of a style-based generator, lie apart along a direction: one standard deviation.
+
+    Args:
+        game: the rules.
+        variables: the generator's variables.
+        key: PRNG key, of the latents whose styles tell.
+        label: int32 [1], the class, for a conditional generator.
+    """
+    if not mix.has_styles(game):
+        return 1.0
+    mean, spread = mix.statistics(game, variables, stream(key, "mean"), label)
+    return spread / len(mean) ** 0.5
+
+
+def moved(point: jax.Array, found: np.ndarray, amounts: Sequence[float], unit: float | jax.Array) -> jax.Array:
+    """A point [size], or styles [L, size], moved along several directions [count, size] by so many units each."""
+    return point + jnp.asarray(amounts, jnp.float32) * unit @ found[: len(amounts)]
 
 
 def sliders(point: jax.Array, found: np.ndarray, steps: int, reach: float | jax.Array) -> jax.Array:

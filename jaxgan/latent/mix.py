@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxgan import train_step
 from jaxgan.latent import sampling
+from jaxgan.models import stylegan2
 from jaxgan.step.keys import stream
 
 _COUNT = 10_000  # Latents whose styles tell the mean and the spread (arXiv 1912.04958, appendix D).
@@ -36,7 +37,13 @@ def of_styles(game: train_step.Game) -> train_step.Game:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def styles(game: train_step.Game, variables: Any, latent: jax.Array, label: jax.Array | None = None) -> jax.Array:
+def styles(
+    game: train_step.Game,
+    variables: Any,
+    latent: jax.Array,
+    label: jax.Array | None = None,
+    psi: float | jax.Array | None = None,
+) -> jax.Array:
     """The styles of latents.
 
     Args:
@@ -44,12 +51,14 @@ def styles(game: train_step.Game, variables: Any, latent: jax.Array, label: jax.
         variables: the generator's variables, as a rule `state.ema`.
         latent: [N, latent_size].
         label: int32 [N] for a conditional generator.
+        psi: draw them towards the average one (see `stylegan2.truncate`).
 
     Returns:
         [N, L, W], a style for each of L layers, coarse to fine.
     """
     generator: Any = game.generator
-    return generator.apply(variables, latent, label, train=False, method="mapping")
+    found = generator.apply(variables, latent, label, train=False, method="mapping")
+    return found if psi is None else stylegan2.truncate(found, sampling.average_style(variables, label), psi)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -102,7 +102,7 @@ def project(
     plus: bool = False,
     pixel_weight: float = 1.0,
     every: int = 0,
-    on_pictures: Callable[[int, History], None] | None = None,
+    on_pictures: Callable[[int, History, jax.Array], None] | None = None,
 ) -> Projection:
     """Searches the latent whose picture is nearest to a given one: LPIPS and the square of pixels, by Adam.
 
@@ -120,7 +120,8 @@ def project(
         plus: search for a style for each layer rather than one for all: nearer, but less like what training saw.
         pixel_weight: of the square of pixels.
         every: iterations from one picture on the way to the next; 0: only the first and the last.
-        on_pictures: called at each with the iterations done, and the losses of those since the last.
+        on_pictures: called at each with the iterations done, the losses of those since the last, and the picture
+            [H, W, C] in -1..1. What it raises ends the search.
 
     Returns:
         The latent, and how it was found.
@@ -136,7 +137,7 @@ def project(
         histories.append({name: values[:count] for name, values in history.items()})
         pictures.append(picture)
         if on_pictures is not None:
-            on_pictures(done + count, histories[-1])
+            on_pictures(done + count, histories[-1], picture)
     return Projection(
         latent=state.latent[0],
         picture=picture,

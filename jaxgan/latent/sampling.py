@@ -1,7 +1,7 @@
 """Pictures from a trained generator: samples, and walks between latents."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -48,11 +48,12 @@ def latents_at(game: Game, key: jax.Array, index: jax.Array, truncation: float |
 
 def latents_of(game: Game, seeds: Sequence[int], truncation: float | None = None) -> jax.Array:
     """A latent for each of several seeds, [N, ...]: the first that `draw_latents` draws of that seed."""
+    return _firsts(game, jnp.asarray(seeds, jnp.uint32), truncation)
 
-    def first(seed: jax.Array) -> jax.Array:
-        return latents_at(game, jax.random.key(seed), jnp.arange(1), truncation)[0]
 
-    return jax.vmap(first)(jnp.asarray(seeds, jnp.uint32))
+@functools.partial(jax.jit, static_argnums=0)
+def _firsts(game: Game, seeds: jax.Array, truncation: float | None) -> jax.Array:
+    return jax.vmap(lambda seed: latents_at(game, jax.random.key(seed), jnp.arange(1), truncation)[0])(seeds)
 
 
 def labels(count: int, classes: int, label: int | None = None) -> np.ndarray | None:
@@ -70,6 +71,7 @@ def outputs(
     psi: Any = None,
     noise: jax.Array | None = None,
     batch: int | None = None,
+    on_batch: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Runs a generator, as a rule with `state.ema`, a batch at a time.
 
@@ -83,6 +85,7 @@ def outputs(
             noise in all if None.
         batch: how many at a time, however few there are: one program for any number of them, so that none depends, by a
             last digit, on how many are asked for. None: as many as there are, at most 100.
+        on_batch: called after each, with how many are made of how many.
 
     Returns:
         What it makes, float32 [N, ...].
@@ -96,6 +99,8 @@ def outputs(
         own = None if noise is None else jax.random.fold_in(noise, begin)
         part = generate(game, psi, variables, latent[index], None if label is None else label[index], own)
         parts.append(np.asarray(part))
+        if on_batch is not None:
+            on_batch(min(begin + batch, count), count)
     return np.concatenate(parts)[:count]
 
 
@@ -132,9 +137,10 @@ def pictures(
     psi: Any = None,
     noise: jax.Array | None = None,
     batch: int | None = None,
+    on_batch: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """As `outputs`, as pictures: uint8 [N, H, W, C]."""
-    return images.to_uint8(outputs(game, variables, latent, label, psi, noise, batch))
+    return images.to_uint8(outputs(game, variables, latent, label, psi, noise, batch, on_batch))
 
 
 def standing(

@@ -259,10 +259,15 @@ def read_pictures(run: Path, best: bool = False, label: int | None = None) -> Tr
         UserError: as `read`, or the run makes points, or has no such class.
     """
     trained = read(run, best)
+    check_pictures(run, trained, label)
+    return trained
+
+
+def check_pictures(run: Path, trained: Trained, label: int | None = None) -> None:
+    """Raises UserError where a run that was read makes points, or has no such class."""
     if len(trained.shape) == 1:
         raise UserError(f"{run}: makes points, not pictures; look at {run}/samples.gif, or `jaxgan modes {run}`")
     if label is not None and not trained.classes:
         raise UserError(f"--label {label}: {run} is not conditional; train with --conditional")
     if label is not None and not 0 <= label < trained.classes:
         raise UserError(f"--label {label}: {run} has classes 0 to {trained.classes - 1}")
-    return trained

@@ -8,7 +8,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -24,6 +24,9 @@ from jaxgan.run import build, checkpoint, diagnosis, directory, history, network
 from jaxgan.run.recording import Look
 from jaxgan.support import cache, files, images
 from jaxgan.support.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxgan.play.server import Page
 
 __all__ = ["Look", "Run", "train"]
 
@@ -99,6 +102,7 @@ class Run:
         self.path = files.expanded(path)
         self._source: Any = source
         self._trained: directory.Trained | None = None
+        self._page: tuple[int, Page] | None = None  # And the step of the generator on it.
         self._temporary = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True) if temporary else None
 
     def train(
@@ -150,6 +154,24 @@ class Run:
         if not found.lines:
             raise UserError(f"{self.path}: has no losses yet; they are logged every {self.config.log_every} steps")
         return plots.losses(found)
+
+    def play(self) -> "Page":
+        """A page to play on with the generator as it is now, which a cell shows; `jaxgan play` opens the same.
+
+        It is served on this machine alone, until `close`, or the end of this process.
+
+        Raises:
+            UserError: `jaxgan[play]` is not installed.
+        """
+        try:
+            from jaxgan.play import server, table
+        except ImportError as error:
+            raise UserError(f"play: {error.name} is missing: pip install 'jaxgan[play]'") from None
+        if self._page and self._page[0] != self.step:
+            self._page[1].close()
+            self._page = None
+        self._page = self._page or (self.step, server.Page(table.Table(self.path)))
+        return self._page[1]
 
     @property
     def config(self) -> cfg.Config:

@@ -65,21 +65,29 @@ def sheet(images: np.ndarray, columns: int | None = None) -> np.ndarray:
         uint8 [height, width, C].
     """
     count, height, width, _ = images.shape
+    best, room = layout(count, height, width, columns)
+    if room is None:
+        rows = -(-count // best)
+        return grid(images, best, least_width=min(512, 512 * SCREEN[1] // (rows * (height + GAP) + GAP)))
+    share = min(1.0, room / width)
+    size = max(1, int(width * share)), max(1, int(height * share))
+    gap = GAP if room >= 4 * GAP else 0
+    return grid(np.stack([resized(image, size) for image in images]), best, gap, least_width=1)
+
+
+def layout(count: int, height: int, width: int, columns: int | None = None) -> tuple[int, float | None]:
+    """How many columns a `sheet` has, and how wide its pictures may be; None where they fit as they are."""
     wide, high = SCREEN
     square = columns or max(1, round(count**0.5))
-    rows = -(-count // square)
-    if square * (width + GAP) + GAP <= wide and rows * (height + GAP) + GAP <= high:
-        return grid(images, square, least_width=min(512, 512 * high // (rows * (height + GAP) + GAP)))
+    if square * (width + GAP) + GAP <= wide and -(-count // square) * (height + GAP) + GAP <= high:
+        return square, None
     # Of all numbers of columns, that with which pictures are largest.
     shares = {
         number: min((wide - GAP) / number - GAP, ((high - GAP) / -(-count // number) - GAP) * width / height)
         for number in ([columns] if columns else range(1, count + 1))
     }
     best = max(shares, key=lambda number: shares[number])
-    share = min(1.0, shares[best] / width)
-    size = max(1, int(width * share)), max(1, int(height * share))
-    gap = GAP if shares[best] >= 4 * GAP else 0
-    return grid(np.stack([resized(image, size) for image in images]), best, gap, least_width=1)
+    return best, shares[best]
 
 
 def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""A page to play on, in the browser: `jaxgan play`, and `run.play()` in a notebook. Needs `jaxgan[play]`."""
