@@ -72,8 +72,7 @@ def train(
     else:
         chosen = cfg.load(str(config))[1]
     data, fields = _data(source, labels)
-    for name, value in (fields | changes).items():
-        chosen = cfg.replaced(chosen, name, value)
+    chosen = cfg.replaced(chosen, fields | changes)
     run = Run(where or Path(tempfile.mkdtemp(prefix=_UNTIL_SAVED)), data, temporary=where is None)
     run._train(chosen, on_look, quiet)
     return run
@@ -111,7 +110,7 @@ class Run:
             on_look: as in `jaxgan.train`.
             quiet: show no progress.
         """
-        config = self.config if steps is None else cfg.replaced(self.config, "steps", steps)
+        config = self.config if steps is None else cfg.replaced(self.config, {"steps": steps})
         self._train(config, on_look, quiet)
         return self
 
@@ -196,9 +195,7 @@ class Run:
 
     def _train(self, config: cfg.Config, on_look: Callable[[Look], None] | None, quiet: bool) -> None:
         if self._alone:
-            raise UserError(
-                f"{self.path}: networks without a run; go on with jaxgan.train(CONFIG, start={self.path})"
-            )
+            raise UserError(f"{self.path}: networks without a run; go on with jaxgan.train(CONFIG, start={self.path})")
         self._trained = None
         source = self._source
         if source is not None and not hasattr(source, "resident"):
