@@ -42,15 +42,15 @@ def parse(what: str) -> tuple[str, cfg.Config]:
     """A name and a config, of [NAME=]CONFIG[:FIELD=VALUE,...]."""
     head, _, settings = what.partition(":")
     name, _, target = head.rpartition("=")
-    config = cfg.load(target)[1]
+    changes = {}
     for setting in filter(None, settings.split(",")):
         field, _, text = setting.partition("=")
         try:
             value = json.loads(text)
         except ValueError:
             value = text
-        config = cfg.replaced(config, field, value)
-    return name or what.replace(":", "+"), config
+        changes[field] = value
+    return name or what.replace(":", "+"), cfg.replaced(cfg.load(target)[1], changes)
 
 
 def spent(run: Path) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from modes import Look, both, changed, looks
+from modes import Look, both, looks
 
 from jaxgan import config as cfg
 
@@ -58,7 +58,7 @@ def main() -> None:
     base = dataclasses.replace(cfg.load("ring")[1], steps=options.steps, sample_every=options.steps // 8)
     print("| option | modes of 8 | high quality % | reverse KL | called healthy |\n" + "|---" * 5 + "|", flush=True)
     for place, name in enumerate(options.only):
-        config = changed(base, BASE | LESSONS[name])
+        config = cfg.replaced(base, BASE | LESSONS[name])
         found = looks(config, options.seeds, options.out / str(place))
         print(row(name, [own[-1] for own in found]), flush=True)
         if name == "base":

@@ -29,13 +29,6 @@ def both(**fields: Any) -> dict[str, Any]:
     return {f"{player}.{name}": value for player in ("generator", "discriminator") for name, value in fields.items()}
 
 
-def changed(config: cfg.Config, fields: dict[str, Any]) -> cfg.Config:
-    """A config with some fields changed."""
-    for name, value in fields.items():
-        config = cfg.replaced(config, name, value)
-    return config
-
-
 def looks(config: cfg.Config, seeds: int, out: Path) -> list[list[Look]]:
     """Trains a sweep, or finds it trained; of every seed the looks that counted modes."""
     sweep(config, seeds, {}, out, quiet=True)
@@ -70,7 +63,7 @@ def main() -> None:
     for data in options.data:
         base = cfg.load(data)[1]
         for name in options.methods:
-            config = changed(base, METHODS[name])
+            config = cfg.replaced(base, METHODS[name])
             config = dataclasses.replace(config, sample_every=config.steps // 10, checkpoint_every=config.steps // 2)
             since = time.perf_counter()
             found = [own[-1] for own in looks(config, options.seeds, options.out / data / name.split()[0])]

@@ -13,7 +13,7 @@ import json
 import math
 import runpy
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -736,24 +736,24 @@ def value(config: Config, name: str) -> Any:
     return functools.reduce(getattr, name.split("."), config)
 
 
-def replaced(config: Config, name: str, value: Any) -> Config:
-    """A config with one field changed.
+def replaced(config: Config, changes: Mapping[str, Any]) -> Config:
+    """A config with some fields changed, which is checked when all of them are.
 
     Args:
         config: the config.
-        name: path of the field, "generator.learning_rate".
-        value: the new value, as JSON has it.
+        changes: of the fields' paths ("generator.learning_rate") the new values, as JSON has them.
 
     Raises:
-        UserError: names the field: there is none such, or the value does not fit it.
+        UserError: names the field: there is none such, or the value does not fit it or another.
     """
     tree = dataclasses.asdict(config)
-    *path, last = name.replace("-", "_").split(".")
-    inner = functools.reduce(lambda inner, part: inner.get(part, {}), path, tree)
-    if not isinstance(inner, dict) or last not in inner:
-        raise UserError(f"{name}: no such field{nearest(name, _flatten(tree))}")
-    inner[last] = value
-    return from_json(json.dumps(tree), name)
+    for name, value in changes.items():
+        *path, last = name.replace("-", "_").split(".")
+        inner = functools.reduce(lambda inner, part: inner.get(part, {}), path, tree)
+        if not isinstance(inner, dict) or last not in inner:
+            raise UserError(f"{name}: no such field{nearest(name, _flatten(tree))}")
+        inner[last] = value
+    return from_json(json.dumps(tree), ", ".join(changes))
 
 
 def replaced_unchecked(config: Config, name: str, value: Any) -> Config:

@@ -1,7 +1,8 @@
 """A random generator that compiles in a fraction of the time that JAX's own takes, for tests of anything else.
 
-Threefry is a loop of twenty rounds for every number that is drawn by name, hundreds in a training step with all options,
-and most of what such a step is compiled for. This one mixes bits a few times (the finaliser of MurmurHash3).
+Threefry is a loop of twenty rounds for every number that is drawn by name: hundreds in a training step with all
+options, and half of the time for which such a step is compiled. This one mixes bits a few times (as the end of
+MurmurHash3 does).
 """
 
 import functools
@@ -49,6 +50,10 @@ CHEAP = random.define_prng_impl(
 )
 
 
+key = functools.partial(jax.random.key, impl=CHEAP)
+"""In place of `jax.random.key`."""
+
+
 def use():
     """Makes every key from now on, in this process, one of this generator."""
-    jax.random.key = functools.partial(jax.random.key, impl=CHEAP)
+    jax.random.key = key

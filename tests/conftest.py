@@ -20,6 +20,7 @@ os.environ["XLA_FLAGS"] = (
     f"{' --xla_cpu_use_fusion_emitters=false' if metadata.version('jaxlib') < '0.11' else ''}"
 ).strip()
 
+import cheap_random
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,6 +42,12 @@ def pytest_configure():
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+@pytest.fixture
+def quick_draws(monkeypatch):
+    """Keys of a random generator that compiles quickly, for what does not depend on which numbers are drawn."""
+    monkeypatch.setattr(jax.random, "key", cheap_random.key)
 
 
 def small_network():

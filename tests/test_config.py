@@ -174,3 +174,13 @@ def test_every_loss_of_a_config_builds():
     for loss in typing.get_args(cfg.Config.__dataclass_fields__["loss"].type):
         game = build.game(dataclasses.replace(cfg.Config(), loss=loss), (28, 28, 1), 0)
         assert np.isfinite(game.loss.discriminator(jnp.ones(2), -jnp.ones(2)))
+
+
+def test_fields_are_looked_at_together_in_whatever_order_they_come():
+    progressive = cfg.load("progressive_32")[1]
+    sooner = {"fade_steps": 300, "grow": (300, 600, 900)}  # These steps alone do not go with the fading of the config.
+    assert cfg.replaced(progressive, sooner) == cfg.replaced(progressive, dict(reversed(sooner.items())))
+    with pytest.raises(UserError, match=r"^grow: grow, fade_steps: steps must rise"):
+        cfg.replaced(progressive, {"grow": (300, 600, 900)})
+    with pytest.raises(UserError, match=r"^steps, loss: loss: .*'hinges'"):
+        cfg.replaced(progressive, {"steps": 2, "loss": "hinges"})

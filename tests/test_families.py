@@ -15,6 +15,8 @@ from jaxgan import cli
 from jaxgan import config as cfg
 from jaxgan.run import directory, networks, training
 
+pytestmark = pytest.mark.usefixtures("quick_draws")
+
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):

@@ -17,6 +17,8 @@ from jaxgan.models import layers, msg, progressive
 from jaxgan.run import build, directory, growth, networks, training
 from jaxgan.support.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("quick_draws")
+
 TINY: Any = {"width": 4, "max_width": 8, "learning_rate": 2e-3, "beta1": 0.0, "beta2": 0.99}
 GROWING = cfg.Config(
     data="pictures.npz",

@@ -32,6 +32,11 @@ def run(pictures: np.ndarray) -> jaxgan.Run:
     return made
 
 
+def test_a_quiet_run_prints_nothing(pictures: np.ndarray, capfd: pytest.CaptureFixture[str]):
+    jaxgan.train("mnist_dcgan", pictures, steps=1, quiet=True, **SMALL).train(2, quiet=True)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_run_of_an_array_shows_itself(run: jaxgan.Run):
     assert run.step == 4
     assert run.path.is_dir()

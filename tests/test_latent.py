@@ -214,8 +214,8 @@ def test_a_generators_own_picture_is_recovered(plain, metric, key):
     assert found.pictures.shape == (4, 32, 32, 1)
     np.testing.assert_array_equal(found.pictures[-1], found.picture)
     assert [done for done, _, _ in reports] == [60, 120, 150]
-    lpips_of_all = jnp.concatenate([losses["lpips"] for _, losses, _ in reports])
-    np.testing.assert_array_equal(lpips_of_all, found.history["lpips"])
+    told = jnp.concatenate([losses["lpips"] for _, losses, _ in reports])
+    np.testing.assert_array_equal(told, found.history["lpips"])
 
 
 def test_the_same_key_finds_the_same_however_it_is_cut(plain, metric, key):

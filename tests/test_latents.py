@@ -19,9 +19,27 @@ from jaxgan.models import autoencoder
 from jaxgan.run import directory, networks
 from jaxgan.support.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("quick_draws")
+
 TINY = ["--generator.width", "16", "--generator.depth", "4", "--generator.heads", "2", "--precision", "float32"]
 TINY += ["--discriminator.width", "16", "--discriminator.depth", "4", "--discriminator.heads", "2"]
-TINY += ["--discriminator.embedding", "8", "--latent-size", "8", "--batch-size", "4", "--size", "8", "--quiet"]
+TINY += [
+    "--discriminator.embedding",
+    "8",
+    "--latent-size",
+    "8",
+    "--batch-size",
+    "4",
+    "--size",
+    "8",
+    "--quiet",
+    "--r1",
+    "0",
+    "--r2",
+    "0",
+    "--difference",
+    "0",
+]
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +180,7 @@ def test_mistakes_are_one_line(folder, file, made, tmp_path, capsys):
         ["train", "own_images", "--data", made, "--size", "8", *train], capsys
     )
     pictures = ["train", "gat_256", "--data", made / "pictures", *train, *TINY]
-    assert "see `jaxgan data make --latents`" in fails([*pictures[:-3], "--size", "32"], capsys)
+    assert "see `jaxgan data make --latents`" in fails([*pictures, "--size", "32"], capsys)
 
 
 def test_damage_is_named(made, tmp_path):

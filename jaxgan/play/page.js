@@ -28,6 +28,7 @@ function connect() {
 }
 
 async function ask(message, file = null) {
+  if (web.readyState !== WebSocket.OPEN) throw new Refused("the server has ended");
   const id = ++number, head = new TextEncoder().encode(JSON.stringify({ id, ...message }) + "\n");
   const reply = new Promise((resolve) => waiting.set(id, resolve));
   web.send(file ? new Blob([head, file]) : head);

@@ -57,7 +57,7 @@ def train(
         out: directory of the run; if None a temporary one, which goes with the handle or this process (`Run.save` keeps
             it).
         on_look: called at every look at samples, the config's `sample_every`, with a `Look`.
-        quiet: show no progress.
+        quiet: print nothing.
         **changes: fields of the config: `steps=500`, or `**{"generator.width": 32}`.
 
     Returns:
@@ -75,8 +75,7 @@ def train(
     else:
         chosen = cfg.load(str(config))[1]
     data, fields = _data(source, labels)
-    for name, value in (fields | changes).items():
-        chosen = cfg.replaced(chosen, name, value)
+    chosen = cfg.replaced(chosen, fields | changes)
     run = Run(where or Path(tempfile.mkdtemp(prefix=_UNTIL_SAVED)), data, temporary=where is None)
     run._train(chosen, on_look, quiet)
     return run
@@ -113,9 +112,9 @@ class Run:
         Args:
             steps: how many in all; as the config has it if None.
             on_look: as in `jaxgan.train`.
-            quiet: show no progress.
+            quiet: print nothing.
         """
-        config = self.config if steps is None else cfg.replaced(self.config, "steps", steps)
+        config = self.config if steps is None else cfg.replaced(self.config, {"steps": steps})
         self._train(config, on_look, quiet)
         return self
 
@@ -224,7 +223,7 @@ class Run:
         if source is not None and not hasattr(source, "resident"):
             source = build.of_pictures(config, source, "source")
         with _programs():
-            training.train(config, self.path, quiet, source=source, on_look=on_look)
+            training.train(config, self.path, quiet, source=source, on_look=on_look, closing=not quiet)
 
     def _read(self) -> directory.Trained:
         if self._trained is None or not (self._alone or int(self._trained.state.step) == self.step):

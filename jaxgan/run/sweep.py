@@ -76,10 +76,9 @@ def members(config: cfg.Config, seeds: int, vary: Mapping[str, Sequence[Any]], o
         )
     found: list[Member] = []
     for combination in itertools.product(*vary.values()):
-        varied = config
-        for name, value in zip(vary, combination, strict=True):
-            varied = cfg.replaced(varied, name, value)
-        values = ",".join(f"{name}={value}" for name, value in zip(vary, combination, strict=True))
+        changes = dict(zip(vary, combination, strict=True))
+        varied = cfg.replaced(config, changes)
+        values = ",".join(f"{name}={value}" for name, value in changes.items())
         for seed in range(config.seed, config.seed + seeds):
             name = f"{values},seed={seed}" if values else f"seed={seed}"
             found.append(Member(values, dataclasses.replace(varied, seed=seed), out / name.replace("/", "_")))

@@ -47,6 +47,7 @@ def train(
     profile: tuple[int, int] | None = None,
     source: Source | None = None,
     on_look: Callable[[Look], None] | None = None,
+    closing: bool = True,
 ) -> bool:
     """Trains a run from where it stands (its newest checkpoint, or the beginning) to the end.
 
@@ -61,6 +62,7 @@ def train(
         profile: (first, last): write a profiler's trace of these steps to the run's directory.
         source: the data, where they are not what the config names.
         on_look: called at every look at samples, in the first process.
+        closing: whether to show that line.
 
     Returns:
         Whether it is at its end; False where a signal stopped it before.
@@ -105,7 +107,7 @@ def train(
             state = advance([member], program, state, console, stop, _raise, profile)
             if member.recorder:
                 member.recorder.finish()
-                _close(member, console, int(state.step))
+                _close(member, console, int(state.step), closing)
             early = member.early
         # What the first process does last may take longer than the others would wait for it at their exit.
         parallel.barrier("the record is written")
@@ -468,8 +470,8 @@ def _raise(member: Trainee) -> None:
     raise NonFiniteError(f"{member.run}: {member.failed} {where}") from None
 
 
-def _close(member: Trainee, console: Console, step: int) -> None:
-    """Says how a training ended, and in which state."""
+def _close(member: Trainee, console: Console, step: int, closing: bool) -> None:
+    """Says how a training ended, and in which state, and if `closing` where its files are."""
     run, plan, recorder = member.run, member.experiment, member.recorder
     assert recorder is not None
     console.print(f"{recorder.diagnosis}", soft_wrap=True)
@@ -477,6 +479,8 @@ def _close(member: Trainee, console: Console, step: int) -> None:
         console.print(f"{recorder.nearest} ({run}/neighbours.png).", soft_wrap=True)
     if recorder.kept:
         console.print(f"The best {plan.best} was at step {recorder.kept[0]}, kept in {run}/best.", soft_wrap=True)
+    if not closing:
+        return
     if member.early:
         print(f"Stopped early at step {step}: {plan.best} has not been better for {plan.patience} looks.")
     elif step >= plan.steps:
