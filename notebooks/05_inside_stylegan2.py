@@ -165,7 +165,6 @@ _ = sheet(
     np.concatenate(pair),
     LAYERS + 1,
     "One pair at every crossover, from all layers of one picture at the left to all layers of the other at the right.",
-    64,
 )
 
 # %% [markdown]
@@ -237,7 +236,6 @@ _ = sheet(
     [*way, np.asarray(face)],
     len(way) + 1,
     "The search: from the average at the left to what was found, and the picture that was looked for at the right.",
-    72,
 )
 print(f"LPIPS {float(result.distance):.3f} (0 is the same, unrelated pictures have .5 and more)")
 

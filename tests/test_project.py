@@ -39,7 +39,8 @@ def test_one_address():
         "notebooks/*",
         ".github/**/*.yml",
     ]
-    texts = [path.read_text() for name in files for path in ROOT.glob(name) if path.suffix not in (".jpg", ".png")]
+    other = (".jpg", ".png", ".zip")
+    texts = [path.read_text() for name in files for path in ROOT.glob(name) if path.suffix not in other]
     found = re.findall(r"github(?:\.com)?/([\w-]+)/jaxgan\b|([\w-]+)\.github\.io/jaxgan", "\n".join(texts))
     assert len(found) >= 5
     assert {first or second for first, second in found} == {owner[1]}
