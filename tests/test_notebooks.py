@@ -1,10 +1,11 @@
-"""Notebooks: what is shown has the cells of the source, without an error, and every picture has a text."""
+"""Notebooks: every cell runs; what is shown has the cells of the source, and every picture has a text."""
 
 from pathlib import Path
 
 import jupytext
 import nbformat
 import pytest
+from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 SOURCES = sorted(FOLDER.glob("[0-9]*.py"))
@@ -30,3 +31,13 @@ def test_what_is_shown_has_the_cells_of_the_source(source: Path):
                     pictures += 1
                     assert output.metadata[kind]["alt"]
     assert pictures
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_every_cell_runs(source: Path, monkeypatch: pytest.MonkeyPatch):
+    """In a fresh kernel, as on Colab: an event loop runs, JAX is there already; a warning is an error."""
+    monkeypatch.setenv("JAXGAN_QUICK", "1")
+    notebook = jupytext.read(source)
+    first = "import asyncio, warnings, jax; warnings.simplefilter('error'); asyncio.get_running_loop()"
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(first))
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(FOLDER)}}).execute()
