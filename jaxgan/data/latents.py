@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +21,14 @@ import numpy as np
 import pydantic
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jaxgan.data import folder as folders
-from jaxgan.data import records
 from jaxgan.data.source import Drawing
 from jaxgan.models import autoencoder
 from jaxgan.models.autoencoder import Decoder, Encoder
 from jaxgan.support import files
 from jaxgan.support.errors import UserError
+
+if TYPE_CHECKING:  # They import much that runs on shipped data do without.
+    from jaxgan.data import folder
 
 _OURS = re.compile(r"pictures|plan\.json|latents\.json|latents-\d{5}\.npy(\.partial)?")
 _PART = 512  # Latents a file.
@@ -95,6 +96,8 @@ class LatentSet:
         Raises:
             UserError: it is damaged, or has no labels where they are wanted.
         """
+        from jaxgan.data import records
+
         self._path, manifest = path, _read_manifest(path)
         about = records.read_manifest(path / "pictures")
         if conditional and not about.classes:
@@ -114,7 +117,7 @@ class LatentSet:
             if conditional:
                 self.labels = np.load(path / "pictures" / about.labels_name)
         except (OSError, ValueError, EOFError) as error:
-            raise _damaged(path, records.first_line(error)) from None
+            raise _damaged(path, str(error).partition("\n")[0]) from None
         if sum(map(len, self._parts)) != self._count or any(part.shape[1:] != self.shape for part in self._parts):
             raise _damaged(path, "not all latents are there")
 
@@ -170,7 +173,7 @@ def is_set(path: Path) -> bool:
     return files.is_file(path / "latents.json")
 
 
-def begin(out: Path, settings: folders.Settings, file: Path) -> Autoencoder:
+def begin(out: Path, settings: "folder.Settings", file: Path) -> Autoencoder:
     """Checks, before anything is converted, that latents can be made.
 
     Args:
@@ -215,6 +218,8 @@ def encode(out: Path, about: Autoencoder, keep_pictures: bool, report: Callable[
     Raises:
         UserError: as `load`, or the pictures are damaged.
     """
+    from jaxgan.data import records
+
     pictures = records.PictureSet(out / "pictures")
     encoder, decoder, params = about.open()
     side = pictures.shape[0] // decoder.scale
@@ -335,7 +340,7 @@ def _read_manifest(path: Path) -> _Manifest:
     try:
         return pydantic.TypeAdapter(_Manifest).validate_json((path / "latents.json").read_bytes())
     except (OSError, pydantic.ValidationError) as error:
-        raise _damaged(path, records.first_line(error)) from None
+        raise _damaged(path, str(error).partition("\n")[0]) from None
 
 
 def _read_plan(out: Path) -> Any:

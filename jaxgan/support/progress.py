@@ -22,12 +22,15 @@ from rich.progress import (
 def compiling(console: Console, form: str) -> Iterator[Callable[[float], None]]:
     """Says that the training step is being compiled, and how long that will take once it is told."""
     what = "the fast form of the training step" if form == "fast" else "the training step"
-    with console.status(f"preparing {what}") as status:
+    # In a notebook Rich would show it by a widget, which stays there, also where nothing is to be shown.
+    live = console.status(f"preparing {what}") if console.is_terminal else contextlib.nullcontext()
+    with live as status:
 
         def foretell(seconds: float) -> None:
             text = f"compiling {what} (about {max(1, round(seconds))} s, once)"
-            status.update(text)
-            if not console.is_terminal and seconds > 1:
+            if status is not None:
+                status.update(text)
+            elif seconds > 1:
                 console.print(text)
 
         yield foretell
