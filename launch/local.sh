@@ -32,8 +32,11 @@ if [ "$(cat "$venv/.installed" 2>/dev/null)" != "$wanted" ] ||
   "$python" -m venv "$venv"
   pip() { "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --constraint "$root/requirements.lock" "$@"; }
   # uv installs in a fifth of the time. It does not read pip's settings, of another index say: where it fails, pip does it.
-  pip uv && "$venv/bin/uv" pip install --quiet --python "$venv" --constraint "$root/requirements.lock" \
-    --editable "${root}[dev]" 2>/dev/null || pip --editable "${root}[dev]"
+  pip uv
+  if ! "$venv/bin/uv" pip install --quiet --python "$venv" --constraint "$root/requirements.lock" \
+    --editable "${root}[dev]" 2>/dev/null; then
+    pip --editable "${root}[dev]"
+  fi
   echo "$wanted" >"$venv/.installed"
 fi
 # Tests and other tools of the checkout run from its root; jaxgan runs where you are.
