@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import warnings
 from importlib import metadata
 from pathlib import Path
 
@@ -42,6 +43,15 @@ def pytest_configure():
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def tidied():
+    """Collects what browsers and kernels leave behind, which would warn in the midst of some later test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
 
 
 @pytest.fixture

@@ -35,6 +35,8 @@ from jaxgan.evaluate import lpips
 from jaxgan.play import server, session, table
 from jaxgan.run import build, checkpoint, directory, parallel, training
 
+pytestmark = pytest.mark.usefixtures("tidied")
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 browsed = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: apt-get install chromium")
 DEADLINE = 60_000  # Milliseconds, of what takes one or two here.
