@@ -53,6 +53,5 @@ def start_preview(arguments: list[str]) -> None:
     )
     varied = f"; varied by {', '.join(config.vary_real)}" if config.vary_real else ""
     noise = f"; noise of {config.instance_noise:g}" if config.instance_noise else ""
-    print(
-        f"{options.columns} real pictures, and below how the discriminator sees them: augmentation {by}{varied}{noise}: {out}"
-    )
+    shown = f"{options.columns} real pictures, and below how the discriminator sees them"
+    print(f"{shown}: augmentation {by}{varied}{noise}: {out}")
