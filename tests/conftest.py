@@ -54,10 +54,17 @@ def tidied():
         gc.collect()
 
 
-@pytest.fixture
-def quick_draws(monkeypatch):
-    """Keys of a random generator that compiles quickly, for what does not depend on which numbers are drawn."""
-    monkeypatch.setattr(jax.random, "key", cheap_random.key)
+@pytest.fixture(scope="module")
+def quick_draws():
+    """Keys of a random generator that compiles quickly, for what does not depend on which numbers are drawn.
+
+    What was traced with one kind of key is not used with the other.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(jax.random, "key", cheap_random.key)
+        jax.clear_caches()
+        yield
+    jax.clear_caches()
 
 
 def small_network():

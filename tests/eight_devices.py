@@ -24,7 +24,6 @@ from jaxgan.run import parallel, training
 from jaxgan.step import augment
 
 STEPS, BATCH = 20, 32
-cheap_random.use()
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
@@ -125,6 +124,7 @@ def difference(a, b):
 
 
 def main():
+    cheap_random.use()
     assert len(jax.devices()) == 8
     found = {}
 

@@ -12,6 +12,7 @@ import json
 import sys
 from typing import Any
 
+import cheap_random
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -123,6 +124,7 @@ def run(config, kind, devices):
 
 
 def main():
+    cheap_random.use()
     assert len(jax.devices()) == 2
     found = {}
     for name in sys.argv[1:] or FAMILIES:
