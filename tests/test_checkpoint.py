@@ -245,9 +245,15 @@ def test_any_step_replaces_the_best_one(tmp_path):
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full; make room, and the same command goes on"),
-        (ValueError("RESOURCE_EXHAUSTED: Error writing"), "the disk is full; make room, and the same command goes on"),
-        (OSError(errno.EROFS, "Read-only file system"), "cannot be written: Read-only file system; "),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "cannot be written: no room is left; make some. The same command",
+        ),
+        (
+            ValueError("RESOURCE_EXHAUSTED: Error writing"),
+            "cannot be written: no room is left; make some. The same command",
+        ),
+        (OSError(errno.EROFS, "Read-only file system"), "cannot be written: Read-only file system. "),
         (FileNotFoundError(errno.ENOENT, "No such file or directory"), "cannot be written: No such file"),
     ],
 )

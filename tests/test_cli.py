@@ -147,6 +147,7 @@ def test_mistakes_are_one_line_that_says_what_to_do(run, tmp_path, capsys):
         (["sample", run, "--count", "1", "--out", tmp_path / f"{LONG}.png"], "cannot be written: File name too long"),
         (["sample", run, "--count", "1", "--out", run / "config.json" / "x.png"], "cannot be written: File exists"),
         (["train", "own_images", "--data", tmp_path / LONG], "File name too long"),
+        (["train", "own_images", "--data", tmp_path, "--out", tmp_path], f"{tmp_path}: holds the pictures to learn"),
         (["data", "make", tmp_path / LONG, "--size", "32"], "File name too long"),
         (["data", "show", tmp_path / LONG], "File name too long"),
         (["style", tmp_path / LONG, tmp_path / LONG], f"{LONG}: "),

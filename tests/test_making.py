@@ -447,7 +447,7 @@ def test_a_full_disk_is_said_and_the_same_command_goes_on(command, tmp_path, lit
         cli.main(arguments)
     assert end.value.code == 1
     shown = capsys.readouterr().err
-    assert "cannot be written: no room left; make some, and the same command goes on" in shown
+    assert "cannot be written: no room is left; make some. The same command goes on" in shown
     assert len(shown.splitlines()) == 1
     filling.unlink()
     subprocess.run(["mount", "-o", "remount,size=2m", str(little_room)], check=True)

@@ -3,9 +3,13 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
+from test_style_command import QUICK
 from test_training import SMALL_FLAGS
 
+from jaxgan import cli
 from jaxgan.run import directory, networks
 
 COMMANDS = {
@@ -19,6 +23,25 @@ COMMANDS = {
         "--keep-last=100",
         "--seeds=2",
     ],
+}
+# Commands that write what they make at their end, or a file after another: RUN and PICTURES exist, OUT does not fit.
+MAKERS = {
+    "sample": ["sample", "RUN", "--count=400", "--out=OUT/sheet.png"],
+    "sample --seeds": ["sample", "RUN", "--seeds=0-19", "--out=OUT/seeds"],
+    "interpolate": ["interpolate", "RUN", "--out=OUT/walk.gif"],
+    "export": ["export", "RUN", "--out=OUT/export"],
+    "compare": ["compare", "RUN", "RUN", "--out=OUT/comparison.png"],
+    "data make": ["data", "make", "PICTURES", "--size=32", "--out=OUT/set"],
+    "data preview": [
+        "data",
+        "preview",
+        "own_images",
+        "--data=PICTURES",
+        "--size=32",
+        "--batch-size=8",
+        "--out=OUT/preview.png",
+    ],
+    "style": ["style", "PICTURES/0.png", "PICTURES/1.png", *QUICK, "--steps=1", "--quiet", "--out=OUT/styled.png"],
 }
 
 
@@ -51,9 +74,48 @@ def test_a_training_on_a_full_disk_stops_with_a_line_and_goes_on(name, small_dis
     assert full.returncode not in (0, 75), full.stdout
     assert full.stderr.count("\n") == 1, full.stderr
     assert full.stderr.startswith(f"jaxgan: {out}")
-    assert "make room" in full.stderr or "No space left" in full.stderr
+    assert "no room is left; make some" in full.stderr
     subprocess.run(["mount", "-o", "remount,size=200m", small_disk], check=True)
     again = run(COMMANDS[name], out)
     assert again.returncode == 0, again.stderr
     run(COMMANDS[name], tmp_path / "whole")
     assert outcome(out) == outcome(tmp_path / "whole")
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """A small run and a folder of pictures."""
+    folder = tmp_path_factory.mktemp("places")
+    cli.main(["train", "mnist_fc", *SMALL_FLAGS, "--steps=1", "--quiet", f"--out={folder / 'run'}"])
+    (folder / "pictures").mkdir()
+    random = np.random.default_rng(0)
+    for number in range(16):
+        Image.fromarray(random.integers(0, 256, (32, 32, 3), np.uint8)).save(folder / "pictures" / f"{number}.png")
+    return {"RUN": str(folder / "run"), "PICTURES": str(folder / "pictures")}
+
+
+def files(folder):
+    """Sizes by names: some files have the time or their place in them."""
+    return {str(path.relative_to(folder)): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_what_does_not_fit_a_disk_is_said_in_a_line_and_made_after_room_is(name, places, small_disk, tmp_path, capsys):
+    def command(out):
+        words = MAKERS[name]
+        for key, place in (places | {"OUT": str(out)}).items():
+            words = [word.replace(key, place) for word in words]
+        return words
+
+    subprocess.run(["mount", "-o", "remount,size=8k", small_disk], check=True)
+    with pytest.raises(SystemExit) as end:
+        cli.main(command(small_disk))
+    said = capsys.readouterr().err
+    assert end.value.code not in (0, 75)
+    assert said.count("\n") == 1, said
+    assert said.startswith(f"jaxgan: {small_disk}")
+    assert "no room is left; make some" in said
+    subprocess.run(["mount", "-o", "remount,size=100m", small_disk], check=True)
+    cli.main(command(small_disk))
+    cli.main(command(tmp_path / "whole"))
+    assert files(small_disk) == files(tmp_path / "whole")

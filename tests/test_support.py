@@ -26,7 +26,7 @@ def test_a_file_is_replaced_whole(tmp_path):
 
 def test_what_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(UserError, match="x: cannot be written: No space left on device"):
+    with pytest.raises(UserError, match="x: cannot be written: no room is left; make some"):
         files.write_atomically(tmp_path / "x", "text")
     assert os.listdir(tmp_path) == []
 

@@ -25,6 +25,7 @@ from jaxgan.cli.training import STOPPED, Sweep, Train, start_sweep, start_traini
 from jaxgan.config import nearest
 from jaxgan.support import cache, plugins
 from jaxgan.support.errors import JaxganError, UserError
+from jaxgan.support.files import refusal
 
 __all__ = ["STOPPED", "main"]
 
@@ -65,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:  # Names that are too long, missing permission, a full disk, wherever it is met first.
         if error.filename is None:
             raise
-        print(f"jaxgan: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"jaxgan: {error.filename}: {refusal(error)}", file=sys.stderr)
         sys.exit(UserError.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

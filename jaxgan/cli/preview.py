@@ -25,8 +25,8 @@ class Preview:
     begin: Annotated[Positional[str], tyro.conf.arg(metavar="CONFIG|RUN")]
     """A config's name, a Python file that makes one, or the directory of a run."""
     config: Annotated[cfg.Config, tyro.conf.arg(name="")]
-    columns: int = 10
-    """Pictures side by side."""
+    columns: int | None = None
+    """Pictures side by side; 10, or a batch if that is less."""
     rows: int = 4
     """Times that each is seen, below it."""
     out: Path | None = None
@@ -38,14 +38,15 @@ def start_preview(arguments: list[str]) -> None:
     name, config, _ = target("data preview", arguments)
     options = parse(Preview, "jaxgan data preview", arguments, default=Preview(name, config))
     config = placed(cfg.validate(options.config, "command line"))
-    check_range("columns", options.columns, 1, config.batch_size)
+    columns = min(10, config.batch_size) if options.columns is None else options.columns
+    check_range("columns", columns, 1, config.batch_size)
     check_range("rows", options.rows, 1, 100)
     from jaxgan.run import preview
     from jaxgan.support import images
 
     out = options.out or Path("preview.png")
     images.check_suffix(out, images.PICTURES)
-    images.save(out, preview.sheet(config, options.columns, options.rows))
+    images.save(out, preview.sheet(config, columns, options.rows))
     by = (
         f"{', '.join(config.augment)} with a probability of {config.augment_probability:g}"
         if config.augment
@@ -53,5 +54,5 @@ def start_preview(arguments: list[str]) -> None:
     )
     varied = f"; varied by {', '.join(config.vary_real)}" if config.vary_real else ""
     noise = f"; noise of {config.instance_noise:g}" if config.instance_noise else ""
-    shown = f"{options.columns} real pictures, and below how the discriminator sees them"
+    shown = f"{columns} real pictures, and below how the discriminator sees them"
     print(f"{shown}: augmentation {by}{varied}{noise}: {out}")

@@ -28,6 +28,7 @@ from jaxgan.data import folder as folders
 from jaxgan.data import labels, records, workers
 from jaxgan.data.records import VERSION, Manifest
 from jaxgan.support.errors import JaxganError, StoppedError, UserError
+from jaxgan.support.files import refusal
 
 _LEAST_PART, _MOST_PARTS = 250, 64  # Files a part, and parts: enough for many workers, few enough to keep open.
 _OURS = re.compile(r"(pictures(-[0-9a-f]{8})?-(\d{5}|labels)\.(arrayrecord|npy)|part-\d{5}\.json)(\.partial)?")
@@ -367,9 +368,7 @@ def _writing(out: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:  # The latter of ArrayRecord.
-        full = "No space left" in str(error) or "quota" in str(error)
-        what = "no room left; make some, and the same command goes on" if full else records.first_line(error)
-        raise JaxganError(f"{out}: cannot be written: {what}") from None
+        raise JaxganError(f"{out}: cannot be written: {refusal(error)}. The same command goes on") from None
 
 
 @contextlib.contextmanager

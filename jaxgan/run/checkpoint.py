@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import errno
 import itertools
 import json
 import logging
@@ -24,6 +23,7 @@ import jaxgan
 from jaxgan import config as cfg
 from jaxgan.run.experiment import Experiment
 from jaxgan.support.errors import UserError
+from jaxgan.support.files import refusal
 from jaxgan.train_step import TrainState
 
 absl.logging.set_verbosity(absl.logging.FATAL)  # What Orbax logs as errors, it raises, too.
@@ -346,10 +346,9 @@ def _in_one_line(path: Path) -> Iterator[None]:
         code, text = _code(error)
         if not isinstance(error, OSError) and not code:  # Not of TensorStore.
             raise
-        full = code == "RESOURCE_EXHAUSTED" or getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT)
-        said = getattr(error, "strerror", None) or text
-        what = "the disk is full; make room" if full else f"cannot be written: {said}; see to that"
-        raise UserError(f"{path}: {what}, and the same command goes on from the newest checkpoint") from error
+        said = refusal(error if isinstance(error, OSError) or code == "RESOURCE_EXHAUSTED" else ValueError(text))
+        what = f"cannot be written: {said}. The same command goes on from the newest checkpoint"
+        raise UserError(f"{path}: {what}") from error
 
 
 @contextlib.contextmanager

@@ -71,11 +71,13 @@ def as_begun(run: Path, config: cfg.Config) -> cfg.Config:
 
 
 def check_config(run: Path, config: cfg.Config) -> None:
-    """Refuses a directory that holds a run of another config.
+    """Refuses a directory that holds a run of another config, or the pictures.
 
     Raises:
-        UserError: names the fields that differ.
+        UserError: names the fields that differ, or the folder.
     """
+    if config.data and Path(config.data).absolute() == run.absolute():
+        raise UserError(f"{run}: holds the pictures to learn from; choose another --out")
     if is_run(run) and (changed := cfg.differences(read_config(run), config)):
         raise UserError(f"{run}: made by another config: {', '.join(changed)}; choose another --out, or delete it")
 

@@ -15,7 +15,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from jaxgan.data.pictures import DEEP, deep_grey, has_alpha, open_picture
 from jaxgan.style import film
 from jaxgan.support.errors import UserError
-from jaxgan.support.files import write_atomically
+from jaxgan.support.files import refusal, write_atomically
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 """What can be written."""
@@ -161,7 +161,7 @@ def check_writable(path: Path, force: bool, suffixes: tuple[str, ...] = SUFFIXES
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise UserError(f"{path.parent}: cannot be written: {error.strerror or error}") from None
+        raise UserError(f"{path.parent}: cannot be written: {refusal(error)}") from None
 
 
 def check_depth(path: Path, depth: int) -> None:

@@ -79,10 +79,8 @@ def download(url: str, folder: Path | None = None, console: Console | None = Non
     if path.exists():
         return path
     partial = path.with_name(path.name + ".partial")
-    try:
+    with files.in_one_line(path.parent, "made"):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{path.parent}: cannot be made: {error.strerror}") from None
     problem = ""
     for attempt in range(_ATTEMPTS):
         if attempt:
@@ -101,7 +99,7 @@ def download(url: str, folder: Path | None = None, console: Console | None = Non
         except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
             problem = str(getattr(error, "reason", error))
         except OSError as error:
-            raise UserError(f"{partial}: cannot be written: {error.strerror or error}") from None
+            raise UserError(f"{partial}: cannot be written: {files.refusal(error)}") from None
     raise UserError(f"{url}: not downloaded: {problem}; the same command goes on from there")
 
 

@@ -1,6 +1,7 @@
 """Files that are whole or not there, and errors of the file system in one line."""
 
 import contextlib
+import errno
 import os
 import uuid
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ def replacing(path: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             partial.unlink()
         if isinstance(error, OSError | ValueError):  # Pillow says so where it does not know a kind of file.
-            raise UserError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
+            raise UserError(f"{path}: cannot be written: {refusal(error)}") from error
         raise
 
 
@@ -87,11 +88,20 @@ def in_one_line(path: Path, done: str) -> Iterator[None]:
 
     Args:
         path: what is worked on, where the error names no file.
-        done: what could not be done to it: "read", "written".
+        done: what could not be done to it: "read", "written", "made".
     """
     try:
         yield
     except UnicodeError:
         raise UserError(f"{path}: cannot be {done}: it is not UTF-8") from None
     except OSError as error:
-        raise UserError(f"{error.filename or path}: cannot be {done}: {error.strerror or error}") from error
+        raise UserError(f"{error.filename or path}: cannot be {done}: {refusal(error)}") from error
+
+
+def refusal(error: Exception) -> str:
+    """Why the file system did not do something, in a few words; libraries raise errors of their own for it."""
+    text = str(error)
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    if full or any(words in text for words in ("No space left", "quota", "RESOURCE_EXHAUSTED")):
+        return "no room is left; make some"
+    return getattr(error, "strerror", None) or (text.splitlines() or [type(error).__name__])[0][:200]
