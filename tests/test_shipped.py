@@ -70,6 +70,7 @@ def test_a_folder_of_that_name_is_no_hindrance():
     run = jaxgan.Run("emoji")
     assert run.step == int(run.state.step) > 0
     assert run.sample(4).size[0] >= 128
+    assert run._repr_png_() == run.sample()._repr_png_()  # What a cell shows.
 
 
 def test_a_run_may_begin_with_it():

@@ -244,6 +244,8 @@ class Run:
         return "\n".join([f"run at step {self.step} of {self.config.steps}: {where}", *(f"  {one}" for one in changed)])
 
     def _repr_png_(self) -> bytes | None:
+        if self._alone:
+            return self.sample()._repr_png_()
         sheets = sorted(self.path.glob("samples/*.png"), key=lambda path: (len(path.stem), path.stem))
         return sheets[-1].read_bytes() if sheets else None
 
