@@ -25,6 +25,23 @@ from jaxgan.support.errors import UserError
 ROOT = Path(__file__).parents[1]
 
 
+def test_copies_for_one_process_are_compiled_once_and_on_one_device_not_made():
+    array = jax.device_put(np.arange(4, dtype=np.float32))
+    alone = parallel.local(parallel.place(), {"x": array})["x"]
+    assert alone.unsafe_buffer_pointer() == array.unsafe_buffer_pointer()
+    script = (
+        "import jax, numpy as np; from jaxgan.run import parallel; place = parallel.place();"
+        "split = jax.NamedSharding(place.mesh, jax.P(place.mesh.axis_names));"
+        "tree = {'x': jax.device_put(np.arange(4, dtype='float32'), split)};"
+        "found = [parallel.local(place, tree)['x'] for _ in range(3)];"
+        "print([x.tolist() for x in found][2], {x.sharding.num_devices for x in found},"
+        " parallel._copied(place.everywhere)._cache_size())"
+    )
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "2"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "[0.0, 1.0, 2.0, 3.0] {1} 1\n"), done.stderr[-2000:]
+
+
 def test_eight_devices_train_as_one():
     """In every placement, with SGD, which hides nothing: tests/eight_devices.py."""
     process = subprocess.run(

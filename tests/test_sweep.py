@@ -164,7 +164,8 @@ def test_members_share_eight_devices():
         "loop = program.compiled(stage, 'quick', state, lambda seconds: None);"
         "state, _ = loop(state, program.put(items), program.put_count(3));"
         "leaf = jax.tree.leaves(state.generator.params)[0];"
-        "print(json.dumps([len(leaf.sharding.device_set), [float(abs(x).sum()) for x in leaf]]))"
+        "data = {len(x.sharding.device_set) for x in jax.tree.leaves(program._resident)};"
+        "print(json.dumps([len(leaf.sharding.device_set), *data, [float(abs(x).sum()) for x in leaf]]))"
     )
     answers = []
     for devices in ("1", "8"):
@@ -172,8 +173,9 @@ def test_members_share_eight_devices():
         done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-2000:]
         answers.append(json.loads(done.stdout.splitlines()[-1]))
-    assert [devices for devices, _ in answers] == [1, 4]
-    np.testing.assert_allclose(answers[0][1], answers[1][1], rtol=1e-5)
+    assert [devices for devices, *_ in answers] == [1, 4]
+    assert [devices for _, devices, _ in answers] == [1, 4]  # The data, too, lie on each.
+    np.testing.assert_allclose(answers[0][2], answers[1][2], rtol=1e-5)
 
 
 def test_bad_sweeps_are_one_line(tmp_path, capsys):
