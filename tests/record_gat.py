@@ -1,10 +1,11 @@
-"""Records what GAT's authors' networks compute: `python tests/record_gat.py FOLDER` writes tests/data/gat.npz.
+"""Records what GAT's authors' networks compute: `python tests/record_gat.py FOLDER` writes tests/data/gat.npz, gat.pt.
 
 FOLDER is a checkout of their code (github.com/hse1032/GAT); PyTorch, einops and this package are needed. Weights are
 random, those that begin as zero or one too. The tiny networks that are recorded compute in float64; S/2 and B/4 are
-compared in float32 here, and how far they are from ours is printed.
+compared in float32 here, and how far they are from ours is printed. gat.pt is a checkpoint as their train.py writes.
 """
 
+import argparse
 import os
 import sys
 import types
@@ -27,6 +28,7 @@ SIZES = {
     "S/2": {**TINY, "size": 32, "channels": 4, "width": 384, "depth": 12, "heads": 6, "embedding": 2048},
     "B/4": {**TINY, "size": 32, "channels": 4, "width": 768, "depth": 12, "heads": 12, "patch": 4, "embedding": 2048},
 }
+SAVED = {**TINY, "depth": 4}
 LATENT = 6
 LABELS = np.array([2, 0, 2])
 LEVELS = (0.885, 0.76, 0.51, 0.01)
@@ -363,8 +365,43 @@ def main(folder: str) -> None:
             print("tiny", key, np.abs(value - recorded[key]).max() / np.abs(recorded[key]).max())
         recorded |= stepped(params, jax.random.key(0))
         print({name: float(recorded[name]) for name in ("disc_loss", "r1_loss", "r2_loss", "gen_loss")})
+    recorded |= saved(DATA.with_suffix(".pt"))
     np.savez_compressed(DATA, **recorded)  # pyright: ignore[reportArgumentType]
     print(DATA, DATA.stat().st_size)
+
+
+def saved(path: Path) -> dict[str, np.ndarray]:
+    """Writes a checkpoint as theirs, after a step; returns what its average makes of our inputs."""
+    import torch
+
+    params, _ = ours(SAVED, jnp.float32)
+    network = built(SAVED, params, double=False)
+    average = built(SAVED, params, double=False)["generator"]
+    latent, image, label = inputs(SAVED)
+    y, z = torch.tensor(label).long(), torch.tensor(latent)
+    shown = torch.tensor(channels_first(np.stack(image)))
+    optimizers = {}
+    for name, inside in network.items():
+        learned = [value for value in inside.parameters() if value.requires_grad]
+        optimizer = torch.optim.AdamW(learned[-2:], lr=1e-4, betas=(0.0, 0.99), weight_decay=0.0)
+        made = (
+            inside(x=torch.zeros_like(shown[0]), y=y, z=z, multiscale=True, update_ema=True)
+            if name == "generator"
+            else inside(shown, y=y)
+        )
+        made.sum().backward()
+        optimizer.step()
+        optimizers[f"opt{name[0].upper()}"] = optimizer.state_dict()
+    with torch.no_grad():
+        average.w_avg.copy_(network["generator"].w_avg)
+        made = average(x=torch.zeros_like(shown[0]), y=y, z=z, multiscale=True, update_ema=False)
+        logits = network["discriminator"](shown, y=y)
+    checkpoint = {name: inside.state_dict() for name, inside in network.items()} | {"ema": average.state_dict()}
+    options = argparse.Namespace(model="GAT-S/2", resolution=64, num_classes=3, qk_norm=True, proj_coeff=0.0)
+    about = {"args": options, "steps": 1, "wallclock_time": 1.5, "wandb_run_id": "none"}
+    torch.save(checkpoint | optimizers | about, path)
+    print(path, path.stat().st_size)
+    return {"saved/picture": np.moveaxis(made[-1].numpy(), 1, -1), "saved/logits": logits[:, 0].numpy()}
 
 
 def _has(name: str) -> bool:

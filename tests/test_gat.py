@@ -1,6 +1,7 @@
 import dataclasses
 import itertools
 import math
+import re
 from typing import Any
 
 import flax.linen as nn
@@ -10,13 +11,15 @@ import numpy as np
 import optax
 import pytest
 import record_gat as record
+from failing import fails
 from flax.traverse_util import flatten_dict
 
+from jaxgan import cli, losses, train_step
 from jaxgan import config as cfg
-from jaxgan import losses, train_step
 from jaxgan.models import gat
-from jaxgan.run import build
+from jaxgan.run import build, directory
 from jaxgan.step import augment
+from jaxgan.support import torch_file
 
 
 @pytest.fixture(scope="module")
@@ -314,3 +317,51 @@ def test_what_is_computed_again_is_not_kept():
         return memory.temp_size_in_bytes
 
     assert kept(True) < kept(False) / 3
+
+
+CHECKPOINT = record.DATA.with_suffix(".pt")
+
+
+def test_a_checkpoint_of_the_authors_is_imported(recorded, tmp_path, capsys):
+    """Written by their networks and PyTorch, beside optimisers and options: average, discriminator, average styles."""
+    run = tmp_path / "run"
+    cli.main(["import", str(CHECKPOINT), "--out", str(run)])
+    assert "GAT, 8 x 8 x 3" in (said := capsys.readouterr().out)
+    assert "Its discriminator is the file's" in said
+    found = directory.read(run)
+    latent, image, label = record.inputs(record.SAVED)
+    generator, discriminator = (
+        network.clone(dtype=jnp.float32)  # pyright: ignore[reportAttributeAccessIssue]
+        for network in (found.game.generator, found.game.discriminator)
+    )
+    made = generator.apply(found.state.ema, latent, label, train=False)
+    assert_close(made, recorded["saved/picture"], 1e-5)
+    logits = discriminator.apply(found.state.discriminator.variables, tuple(image), label)
+    assert_close(logits, recorded["saved/logits"], 1e-5)
+    average = found.state.ema["batch_stats"]["average_style"]
+    assert np.abs(average).max() > 0
+    assert found.config.generator.learning_rate == pytest.approx(2e-4 * 768 / record.SAVED["width"])
+    cli.main(["sample", str(run), "--count", "3", "--truncation", "0.7", "--out", str(tmp_path / "samples.png")])
+    assert (tmp_path / "samples.png").exists()
+
+
+def test_checkpoints_that_cannot_be_taken_are_one_line(tmp_path, capsys):
+    arrays = torch_file.read(CHECKPOINT.read_bytes())
+    names = {name: name.replace("generator.", "G.").replace("ema.", "G_ema.") for name in arrays}
+    whole = {new: arrays[old] for old, new in names.items() if new.startswith(("G.", "G_ema."))}
+    part = "G_ema.final_layers.0.linear"
+    four = {f"{part}.weight": np.zeros((16, 16), np.float32), f"{part}.bias": np.zeros(16, np.float32)}
+    every = {name.replace("layers.0", f"layers.{place}"): value for place in range(4) for name, value in four.items()}
+    for changes, options, message in (
+        ({}, ["--latents", CHECKPOINT], f"--latents {CHECKPOINT}: .* makes pictures"),
+        (every, [], "makes latents of 4 channels; name their autoencoder: --latents"),
+        (four, [], "not a GAT generator: .*"),
+        ({"G_ema.w_avg": np.zeros((3, 8), np.float32)}, [], "not a GAT generator: .*"),
+    ):
+        np.savez(tmp_path / "file.npz", **(whole | changes))  # pyright: ignore[reportArgumentType]
+        said = fails(["import", tmp_path / "file.npz", "--out", tmp_path / "none", *options], capsys)
+        assert re.search(message, said), said
+    lacking = {name: value for name, value in whole.items() if name != "G_ema.blocks.3.mlp.w3.bias"}
+    np.savez(tmp_path / "file.npz", **lacking)  # pyright: ignore[reportArgumentType]
+    message = "not a GAT generator: it has no blocks.3.mlp.w3.bias"
+    assert message in fails(["import", tmp_path / "file.npz", "--out", tmp_path / "none"], capsys)

@@ -50,6 +50,15 @@ class Autoencoder:
     path: str
     sha256: str
 
+    @classmethod
+    def of(cls, file: Path) -> "Autoencoder":
+        """That of a file.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        return cls(str(file.absolute()), _hash(file))
+
     def open(self) -> tuple[Encoder, Decoder, dict[str, Any]]:
         """As `load`.
 
@@ -189,7 +198,7 @@ def begin(out: Path, settings: "folder.Settings", file: Path) -> Autoencoder:
         raise UserError("--latents: takes squares in rgb")
     if not files.is_file(file):
         raise UserError(f"{file}: no such file; --latents takes an autoencoder's, in safetensors")
-    about = Autoencoder(str(file.absolute()), _hash(file))
+    about = Autoencoder.of(file)
     if width % (scale := about.open()[1].scale):
         raise UserError(f"size: {width} is no multiple of {scale}; this autoencoder makes a latent of so many pixels")
     if files.is_dir(out):

@@ -1,13 +1,13 @@
-"""Reads NVIDIA's published StyleGAN2 networks, of their parameters by name, as safetensors, npz or pth.
+"""Reads networks that others trained, of their parameters by name, as safetensors, npz or pth: StyleGAN2 and GAT.
 
-Their own files are pickles, which run what is in them. On a machine where that may be, `G_ema.state_dict()` of
+NVIDIA's own files are pickles, which run what is in them. On a machine where that may be, `G_ema.state_dict()` of
 stylegan2-ada-pytorch, saved with `safetensors.torch.save_file`, `numpy.savez` or `torch.save`, is all that is needed
 here. A file may hold the discriminator, too: then names begin with "G_ema." and "D.", and "G." for the generator as it
-was trained, where that is wanted; of `torch.save` a dictionary of the three is as good.
+was trained, where that is wanted; of `torch.save` a dictionary of the three is as good. A checkpoint of GAT's authors'
+code is such a dictionary, beside its optimisers and options.
 """
 
 import dataclasses
-import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,13 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
-from jaxgan.models import equalised, layers, stylegan2
+from jaxgan.models import equalised, gat, layers, stylegan2
 from jaxgan.models.dcgan import stages
+from jaxgan.run import published_gat
 from jaxgan.support import torch_file
 from jaxgan.support.errors import UserError
 
 Arrays = Mapping[str, np.ndarray]
-_PARTS = ("G_ema", "G", "D")
+_PARTS = {"G_ema": "G_ema", "G": "G", "D": "D", "ema": "G_ema", "generator": "G", "discriminator": "D"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +42,11 @@ class Published:
         without: why there is no discriminator.
     """
 
-    generator: stylegan2.Generator
+    generator: stylegan2.Generator | gat.Generator
     latent_size: int
     ema: dict[str, Any]
     trained: dict[str, Any]
-    discriminator: stylegan2.Discriminator | None
+    discriminator: stylegan2.Discriminator | gat.Discriminator | None
     params: dict[str, Any]
     without: str = ""
 
@@ -57,7 +58,7 @@ def read(path: Path) -> Published:
         path: a .safetensors, .npz, .pth or .pt file of parameters and buffers.
 
     Raises:
-        UserError: it cannot be read, or holds no StyleGAN2 generator with skips.
+        UserError: it cannot be read, or holds no generator of GAT, nor of StyleGAN2 with skips.
     """
     parts = _parts(_arrays(path))
     generator, latent_size, ema = _converted(path, parts.get("G_ema", parts.get("G", {})))
@@ -65,9 +66,12 @@ def read(path: Path) -> Published:
     module, params, without = None, {}, "the file holds none"
     if "D" in parts:
         try:
-            module, params = convert_discriminator(parts["D"])
+            if isinstance(generator, gat.Generator):
+                module, params = published_gat.convert_discriminator(parts["D"], generator)
+            else:
+                module, params = convert_discriminator(parts["D"])
             without = ""
-        except UserError as wrong:
+        except (UserError, ValueError, IndexError) as wrong:
             without = str(wrong)
         except KeyError as missing:
             without = f"the file's has no {missing.args[0]}"
@@ -81,7 +85,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             with np.load(path) as file:
                 return {name: np.asarray(file[name]) for name in file.files}
         if path.suffix in (".pth", ".pt"):
-            return torch_file.read(path.read_bytes())
+            return torch_file.read(path.read_bytes(), lambda name: not name.startswith("opt"))
         if path.suffix == ".pkl":
             raise UserError(f"{path}: is a pickle, which runs what is in it; save state_dict()s (see jaxgan import -h)")
         return safetensors.numpy.load_file(path)
@@ -99,17 +103,21 @@ def _parts(arrays: Arrays) -> dict[str, Arrays]:
     for name, value in arrays.items():
         part, _, rest = name.partition(".")
         if part in _PARTS:
-            parts.setdefault(part, {})[rest] = value
+            parts.setdefault(_PARTS[part], {})[rest] = value
     return dict(parts) if parts else {"G_ema": arrays}
 
 
-def _converted(path: Path, arrays: Arrays) -> tuple[stylegan2.Generator, int, dict[str, Any]]:
+def _converted(path: Path, arrays: Arrays) -> tuple[stylegan2.Generator | gat.Generator, int, dict[str, Any]]:
+    is_gat = published_gat.is_gat(arrays)
+    kind = "GAT generator" if is_gat else "StyleGAN2 generator with skips"
     try:
-        return convert(arrays)
+        found = (published_gat.convert if is_gat else convert)(arrays)
+        _check_shapes(*found)
+        return found
     except KeyError as missing:
-        raise UserError(f"{path}: not a StyleGAN2 generator with skips: it has no {missing.args[0]}") from None
-    except UserError as wrong:
-        raise UserError(f"{path}: not a StyleGAN2 generator with skips: {wrong}") from None
+        raise UserError(f"{path}: not a {kind}: it has no {missing.args[0]}") from None
+    except (UserError, ValueError, IndexError) as wrong:  # NumPy's, of shapes that do not fit.
+        raise UserError(f"{path}: not a {kind}: {wrong}") from None
 
 
 def convert(arrays: Arrays) -> tuple[stylegan2.Generator, int, dict[str, Any]]:
@@ -163,7 +171,6 @@ def convert(arrays: Arrays) -> tuple[stylegan2.Generator, int, dict[str, Any]]:
         "batch_stats": {"average_style": arrays["mapping.w_avg"]},
         "noise": {"synthesizer": noise},
     }
-    _check_shapes(generator, latent_size, variables)
     return generator, latent_size, variables
 
 
@@ -207,21 +214,15 @@ def convert_discriminator(arrays: Arrays) -> tuple[stylegan2.Discriminator, dict
         raise UserError(f"the file's last layer takes {told} features more than it gives")
     module = stylegan2.Discriminator(width, limit, minibatch_stddev=4 * told)
     image = jnp.zeros((4, size, size, params["first"]["kernel"].shape[2]))
-    _compare(jax.eval_shape(module.init, jax.random.key(0), image)["params"], params)
+    published_gat.check(jax.eval_shape(module.init, jax.random.key(0), image)["params"], params)
     return module, params
 
 
-def _check_shapes(generator: stylegan2.Generator, latent_size: int, variables: dict[str, Any]) -> None:
+def _check_shapes(generator: Any, latent_size: int, variables: dict[str, Any]) -> None:
     label = (jnp.zeros(1, jnp.int32),) if generator.classes else ()
-    _compare(jax.eval_shape(generator.init, jax.random.key(0), jnp.zeros((1, latent_size)), *label), variables)
-
-
-def _compare(wanted: Any, variables: dict[str, Any]) -> None:
-    for path, leaf in jax.tree_util.tree_leaves_with_path(wanted):
-        found: Any = functools.reduce(lambda tree, part: tree[part.key], path, variables)
-        if np.shape(found) != leaf.shape:
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
-            raise UserError(f"what becomes {name} has the shape {np.shape(found)}, not {leaf.shape}")
+    published_gat.check(
+        jax.eval_shape(generator.init, jax.random.key(0), jnp.zeros((1, latent_size)), *label), variables
+    )
 
 
 def _layer(arrays: Arrays, name: str) -> dict[str, np.ndarray]:

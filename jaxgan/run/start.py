@@ -13,7 +13,8 @@ import jax
 import numpy as np
 
 from jaxgan import config as cfg
-from jaxgan.models import stylegan2
+from jaxgan.data.latents import Autoencoder
+from jaxgan.models import gat, stylegan2
 from jaxgan.run import build, checkpoint, directory, networks, parallel, published
 from jaxgan.run.experiment import Experiment
 from jaxgan.run.networks import Networks
@@ -98,27 +99,59 @@ def recorded(run: Path) -> dict[str, Any] | None:
         raise UserError(f"{path}: is damaged; delete it") from None
 
 
-def adopt(file: Path, run: Path, clamp: float = 256.0) -> tuple[directory.Trained, str]:
-    """Makes a run, at step 0, of StyleGAN2 networks that NVIDIA published (see `published`).
+def adopt(
+    file: Path, run: Path, clamp: float = 256.0, autoencoder: Path | None = None
+) -> tuple[directory.Trained, str]:
+    """Makes a run, at step 0, of networks that others trained (see `published`).
 
     Args:
         file: of their parameters and buffers.
         run: the directory, which is made.
-        clamp: what they keep their activations within, which the file does not tell; 0 for nothing.
+        clamp: what StyleGAN2's keep their activations within, which the file does not tell; 0 for nothing.
+        autoencoder: of which GAT's make latents.
 
     Returns:
         The run, and why its discriminator is new; "" where it is the file's.
 
     Raises:
-        UserError: the file cannot be read, or there is a run already.
+        UserError: the file cannot be read, there is a run already, or latents come without their autoencoder.
     """
     if directory.is_run(run):
         raise UserError(f"{run}: holds a run already; choose another --out, or delete it")
     found = published.read(file)
-    generator, judge = found.generator, found.discriminator
-    judge = judge or stylegan2.Discriminator(generator.width, generator.max_width)
+    generator = found.generator
+    about: dict[str, Any] = {}
+    if isinstance(generator, gat.Generator):
+        config = _gat(file, found, generator)
+        if config.latents and autoencoder is None:
+            raise UserError(
+                f"{file}: makes latents of {generator.channels} channels; name their autoencoder: --latents"
+            )
+    else:
+        config = _stylegan2(file, found, generator, clamp)
+    if autoencoder is not None:
+        if not config.latents:
+            raise UserError(f"--latents {autoencoder}: {file} makes pictures")
+        about["autoencoder"] = dataclasses.asdict(Autoencoder.of(autoencoder))
+    shape = (generator.size, generator.size, generator.channels)
+    plan = build.experiment(config, shape, generator.classes)
+    placement = parallel.place(devices=jax.local_devices()[:1])
+    with directory.lock(run), checkpoint.open_for_saving(run, plan) as saver:
+        state, _ = begin(run, plan, placement, _of_published(file, found))
+        saver.save(state)
+        directory.write_config(run, config)
+        about |= {"shape": list(shape), "classes": generator.classes, "identity": None}
+        write_atomically(run / "data.json", json.dumps(about, indent=2) + "\n")
+    return directory.Trained(plan, state, []), found.without
+
+
+def _stylegan2(file: Path, found: published.Published, generator: stylegan2.Generator, clamp: float) -> cfg.Config:
+    """How such networks are trained on."""
+    judge = found.discriminator
+    if not isinstance(judge, stylegan2.Discriminator):
+        judge = stylegan2.Discriminator(generator.width, generator.max_width)
     rates: Any = {"learning_rate": 2.5e-3, "beta1": 0.0, "beta2": 0.99}
-    config = cfg.Config(
+    return cfg.Config(
         data="",
         start=str(file.absolute()),
         size=generator.size,
@@ -145,16 +178,26 @@ def adopt(file: Path, run: Path, clamp: float = 256.0) -> tuple[directory.Traine
         path_length=2.0,
         augment=("colour", "translation", "cutout"),
     )
-    shape = (generator.size, generator.size, generator.channels)
-    plan = build.experiment(config, shape, generator.classes)
-    placement = parallel.place(devices=jax.local_devices()[:1])
-    with directory.lock(run), checkpoint.open_for_saving(run, plan) as saver:
-        state, _ = begin(run, plan, placement, _of_published(file, found))
-        saver.save(state)
-        directory.write_config(run, config)
-        about = {"shape": list(shape), "classes": generator.classes, "identity": None}
-        write_atomically(run / "data.json", json.dumps(about, indent=2) + "\n")
-    return directory.Trained(plan, state, []), found.without
+
+
+def _gat(file: Path, found: published.Published, generator: gat.Generator) -> cfg.Config:
+    """How such networks are trained on: as the config of theirs that ships, in their sizes."""
+    _, config = cfg.load("gat_256")
+    assert isinstance(config.generator, cfg.GATGenerator)
+    rate = config.generator.learning_rate * config.generator.width / generator.width
+    sizes: Any = {name: getattr(generator, name) for name in ("width", "depth", "heads", "patch")}
+    judged = sizes
+    if isinstance(judge := found.discriminator, gat.Discriminator):
+        judged = {name: getattr(judge, name) for name in (*sizes, "embedding")}
+    return dataclasses.replace(
+        config,
+        start=str(file.absolute()),
+        size=generator.size,
+        latents=generator.channels not in (1, 3),
+        generator=dataclasses.replace(config.generator, learning_rate=rate, **sizes),
+        discriminator=dataclasses.replace(config.discriminator, learning_rate=rate, **judged),
+        latent_size=found.latent_size,
+    )
 
 
 def _of_published(path: Path, found: published.Published) -> Networks:

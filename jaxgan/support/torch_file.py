@@ -1,6 +1,6 @@
 """Reads the tensors of PyTorch's files without PyTorch, and without executing what a pickle says.
 
-They are read by an unpickler that knows tensors and nothing else.
+They are read by an unpickler that knows tensors, options of a command line (which are left out), and nothing else.
 """
 
 import collections
@@ -73,6 +73,10 @@ _DTYPES = {
 }
 
 
+class _Options:
+    """Takes the place of an argparse.Namespace, which many checkpoints hold."""
+
+
 class _Unpickler(pickle.Unpickler):
     """Builds dictionaries of tensors; refuses everything else, so nothing in a file can run."""
 
@@ -83,6 +87,8 @@ class _Unpickler(pickle.Unpickler):
             return lambda storage, offset, shape, strides, *_: _Lazy(storage, offset, tuple(shape), tuple(strides))
         if module == "torch._utils" and name == "_rebuild_parameter":
             return lambda tensor, *_: tensor
+        if (module, name) == ("argparse", "Namespace"):
+            return _Options
         if module == "torch" and name in _DTYPES:
             return _DTYPES[name]
         raise pickle.UnpicklingError(f"refused to load {module}.{name}: only tensors are read")
