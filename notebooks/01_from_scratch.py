@@ -14,7 +14,7 @@
 # right. If both learn at a like pace, the pictures become good.
 #
 # You will build both networks, write both losses by hand, do one step of each player, then train them and watch. You
-# should know Python, and what a layer and a gradient are. It takes about ten minutes on two CPU cores.
+# should know Python, and what a layer and a gradient are. It takes about three minutes on two CPU cores.
 #
 # **Before you begin.** Think of an answer to each, then unfold.
 #

@@ -16,7 +16,7 @@
 # You will see a generator collapse, and a discriminator win. You will try remedies one at a time, of which some do
 # nothing: a remedy is for one illness. At the end pictures get larger, and other things go wrong.
 #
-# You should know what the two players' losses are ([A GAN from scratch](01_from_scratch.ipynb)). It takes about four
+# You should know what the two players' losses are ([A GAN from scratch](01_from_scratch.ipynb)). It takes about three
 # minutes on two CPU cores.
 #
 # **Before you begin.** Think of an answer to each, then unfold.
