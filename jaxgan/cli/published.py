@@ -15,6 +15,7 @@ class Import:
     """Make a run of published networks, StyleGAN2's or GAT's, to sample, mix and project with, or to train on.
 
     jaxgan import G_ema.safetensors --out faces
+
     jaxgan import 0400000.pt --latents vae.safetensors --out imagenet
 
     The file holds `G_ema.state_dict()` of NVIDIA's stylegan2-ada-pytorch, as safetensors, npz or pth, or both networks,

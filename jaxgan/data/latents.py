@@ -25,7 +25,7 @@ from jaxgan.data.source import Drawing
 from jaxgan.models import autoencoder
 from jaxgan.models.autoencoder import Decoder, Encoder
 from jaxgan.support import files
-from jaxgan.support.errors import UserError
+from jaxgan.support.errors import UserError, first_line
 
 if TYPE_CHECKING:  # They import much that runs on shipped data do without.
     from jaxgan.data import folder
@@ -126,7 +126,7 @@ class LatentSet:
             if conditional:
                 self.labels = np.load(path / "pictures" / about.labels_name)
         except (OSError, ValueError, EOFError) as error:
-            raise _damaged(path, str(error).partition("\n")[0]) from None
+            raise _damaged(path, first_line(error)) from None
         if sum(map(len, self._parts)) != self._count or any(part.shape[1:] != self.shape for part in self._parts):
             raise _damaged(path, "not all latents are there")
 
@@ -349,7 +349,7 @@ def _read_manifest(path: Path) -> _Manifest:
     try:
         return pydantic.TypeAdapter(_Manifest).validate_json((path / "latents.json").read_bytes())
     except (OSError, pydantic.ValidationError) as error:
-        raise _damaged(path, str(error).partition("\n")[0]) from None
+        raise _damaged(path, first_line(error)) from None
 
 
 def _read_plan(out: Path) -> Any:

@@ -21,7 +21,7 @@ import pydantic
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from jaxgan.data import folder as folders
-from jaxgan.support.errors import UserError
+from jaxgan.support.errors import UserError, first_line
 
 VERSION = 1
 MAKING = ".making"
@@ -224,11 +224,6 @@ def hash_of(hashes: Iterable[str], labels: np.ndarray | None) -> str:
 def printable(path: Path | str) -> str:
     """A path in one line of text that is UTF-8, whatever bytes it is of."""
     return os.fsencode(path).decode(errors="backslashreplace").replace("\n", "?")
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, shortened."""
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
 def _command(path: Path, manifest: Manifest) -> str:

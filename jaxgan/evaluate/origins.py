@@ -24,7 +24,7 @@ from jaxgan.run import build, directory
 from jaxgan.run.directory import Trained
 from jaxgan.step.game import Game
 from jaxgan.support import files, images
-from jaxgan.support.errors import UserError
+from jaxgan.support.errors import UserError, first_line
 
 Shape = tuple[int, ...]
 
@@ -291,7 +291,7 @@ def _load_npz(path: Path, labelled: bool) -> Origin | Reference:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: cannot be read as .npz: {records.first_line(error)}") from None
+        raise UserError(f"{path}: cannot be read as .npz: {first_line(error)}") from None
     image = next((name for name in arrays.IMAGE_NAMES if name in names), None)
     label = next((name for name in arrays.LABEL_NAMES if name in names), None)
     pictures = None
@@ -354,4 +354,4 @@ def _array(path: Path, name: str) -> Any:
         with np.load(path, allow_pickle=False) as held:
             return held[name]
     except ValueError as error:
-        raise UserError(f"{path}: {name}: cannot be read: {records.first_line(error)}") from None
+        raise UserError(f"{path}: {name}: cannot be read: {first_line(error)}") from None

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from jaxgan.style import vgg
 from jaxgan.support import download, torch_file
-from jaxgan.support.errors import UserError
+from jaxgan.support.errors import UserError, first_line
 from jaxgan.support.torch_file import Arrays
 
 OWN_SHA256 = "d680137d015eb4e2e90ab2560fb654d146581fc577cc0c7b9f0ee6f99868e99f"
@@ -85,7 +85,7 @@ def read(name: str, data: bytes, preprocessing: vgg.Preprocessing | None = None)
     except UserError:
         raise
     except Exception as error:  # The formats' readers raise nearly everything on damaged files.
-        raise UserError(f"{name}: cannot be read as weights ({_first_line(error)}); is it whole?") from error
+        raise UserError(f"{name}: cannot be read as weights ({first_line(error)}); is it whole?") from error
     return _network(name, arrays, preprocessing or found)
 
 
@@ -188,7 +188,3 @@ def _from_torch(state: Arrays) -> Arrays:
             if array is not None:
                 arrays[f"conv{block}_{index}.{ours}"] = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
     return arrays
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

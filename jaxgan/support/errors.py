@@ -21,3 +21,8 @@ class StoppedError(JaxganError):
     """A signal stopped work that the same command takes up again."""
 
     exit_code = 75  # EX_TEMPFAIL
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, shortened; its kind where it says nothing."""
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from jaxgan.support.errors import UserError
+from jaxgan.support.errors import UserError, first_line
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -100,8 +100,7 @@ def in_one_line(path: Path, done: str) -> Iterator[None]:
 
 def refusal(error: Exception) -> str:
     """Why the file system did not do something, in a few words; libraries raise errors of their own for it."""
-    text = str(error)
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-    if full or any(words in text for words in ("No space left", "quota", "RESOURCE_EXHAUSTED")):
+    if full or any(words in str(error) for words in ("No space left", "quota", "RESOURCE_EXHAUSTED")):
         return "no room is left; make some"
-    return getattr(error, "strerror", None) or (text.splitlines() or [type(error).__name__])[0][:200]
+    return getattr(error, "strerror", None) or first_line(error)
