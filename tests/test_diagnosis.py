@@ -92,6 +92,19 @@ def test_coverage_of_equals_and_of_a_missing_half():
     assert float(diversity.compare(real, left)["coverage"]) == pytest.approx(0.5, abs=0.08)
 
 
+@pytest.mark.parametrize("size", [2, 40])
+def test_coverage_equals_that_of_all_pairs(size):
+    random = np.random.default_rng(0)
+    centres = 100 + 10 * random.normal(size=(8, size))  # Clusters that are narrow beside their distances.
+    real = (centres[random.integers(8, size=128)] + random.normal(size=(128, size))).astype(np.float32)
+    fake = (centres[random.integers(8, size=128)] + random.normal(size=(128, size))).astype(np.float32)
+    exact = real[:, None].astype(np.float64)
+    among, between = np.linalg.norm(exact - real, axis=-1), np.linalg.norm(exact - fake, axis=-1)
+    expected = np.mean(between.min(axis=1) < np.sort(among, axis=1)[:, diversity.NEIGHBOURS])
+    assert 0.5 < expected < 1
+    assert float(diversity.compare(real, fake)["coverage"]) == pytest.approx(expected, abs=1e-6)
+
+
 def test_pairwise_distances_equal_those_of_all_pairs(key):
     x = jax.random.normal(key, (20, 5))
     pairs = [np.sum((np.asarray(x[i]) - np.asarray(x[j])) ** 2) for i in range(20) for j in range(i)]

@@ -2,11 +2,14 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 from rich.console import Console
 
+from jaxgan.run import directory
 from jaxgan.support import cache, files
 from jaxgan.support.console import open_console
 from jaxgan.support.errors import UserError
@@ -29,6 +32,20 @@ def test_what_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="x: cannot be written: no room is left; make some"):
         files.write_atomically(tmp_path / "x", "text")
     assert os.listdir(tmp_path) == []
+
+
+def test_what_a_kill_left_half_written_goes_when_its_folder_is_held_again(tmp_path):
+    (tmp_path / "samples").mkdir()
+    ours = [tmp_path / "samples" / "0000010.png", tmp_path / "mine.partial.json"]
+    for path in ours:
+        path.touch()
+    script = "import os, sys; from pathlib import Path; from jaxgan.support import files\nfor path in sys.argv[1:]:\n"
+    script += "    partial = files.replacing(Path(path)).__enter__(); partial.touch()\nos._exit(9)"
+    killed = [tmp_path / "config.json", tmp_path / "samples" / "0000020.png"]
+    subprocess.run([sys.executable, "-c", script, *map(str, killed)], check=False)
+    assert len(list(tmp_path.rglob(".*.partial.*"))) == 2
+    with directory.lock(tmp_path):
+        assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted([tmp_path / ".lock", *ours])
 
 
 def test_files_and_folders_that_cannot_be_used_are_one_line(tmp_path):

@@ -137,15 +137,17 @@ def _varied(config: cfg.Config, source: ArraySource | StreamSource | Drawing) ->
 
 
 def stand_in(config: cfg.Config) -> Source:
-    """Black pictures, which stream, in place of data that a config leaves to its user: for shapes.
+    """Data for their shapes: those that ship, and black pictures, which stream, in place of a user's own.
 
     1000 classes if conditional.
     """
+    if config.data in cfg.SHIPPED:
+        return source(config)
     size = config.size or 64
     side = size * 9 // 8 if "crop" in config.vary_real else size
     pictures = _Black((side, side, 8 if config.latents else 3), 1000 if config.conditional else 0)
-    source = StreamSource(pictures, config.batch_size * config.discriminator_updates, config.seed)
-    return _varied(config, latents.LatentSource(source) if config.latents else source)
+    stream = StreamSource(pictures, config.batch_size * config.discriminator_updates, config.seed)
+    return _varied(config, latents.LatentSource(stream) if config.latents else stream)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,7 +31,7 @@ from jaxgan import train_step
 from jaxgan.data import Source, latents
 from jaxgan.run import build, checkpoint, networks, parallel
 from jaxgan.run.experiment import Experiment
-from jaxgan.support import images
+from jaxgan.support import files, images
 from jaxgan.support.errors import UserError
 from jaxgan.support.files import in_one_line, is_file, read_text, write_atomically
 
@@ -155,6 +155,8 @@ def lock(run: Path) -> Iterator[None]:
         except filelock.Timeout:
             raise UserError(f"{run}: another process is training in it; wait for it, or choose another --out") from None
     with lock:
+        for folder in (run, run / "samples"):
+            files.clear(folder)
         yield
 
 

@@ -43,6 +43,7 @@ class Experiment:
         shape: shape of an example, of the full size.
         classes: number of labels; 0 if not conditional.
         seed: of everything random.
+        start: whose networks it begins with, a run or a file; "" for new ones.
         steps: its length.
         change: the step at which convolutions on CPU change over from the quick form to the fast one; infinite where
             they do not, None for runs from before there was a choice.
@@ -70,6 +71,7 @@ class Experiment:
     shape: tuple[int, ...]
     classes: int
     seed: int
+    start: str
     steps: int
     change: float | None
     loss: str

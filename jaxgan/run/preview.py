@@ -29,9 +29,10 @@ def sheet(config: cfg.Config, columns: int = 10, rows: int = 4) -> np.ndarray:
     """
     source = build.source(config)
     if len(source.shape) != 3:
-        raise UserError(f"data: {config.data} is points, which cannot be shown so")
-    game = dataclasses.replace(build.experiment(config, source.shape, source.classes).stages[-1].game, pack=1)
+        raise UserError("data: are points, which cannot be shown so")
+    plan = build.experiment(config, source.shape, source.classes)
+    game = dataclasses.replace(plan.stages[-1].game, pack=1)
     item = jax.tree.map(jnp.asarray, source[0])
     real = source.batch(source.resident, item)["image"][:columns]
-    seen = [judging.preview(game, real, jax.random.key(config.seed), row) for row in range(rows)]
+    seen = [judging.preview(game, real, jax.random.key(plan.seed), row) for row in range(rows)]
     return images.sheet(images.to_uint8(np.concatenate([real, *seen])), len(real))

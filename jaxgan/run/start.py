@@ -46,7 +46,7 @@ def begin(
 
     Args:
         run: its directory.
-        experiment: the run's; its config's `start` says where the networks are.
+        experiment: the run's; its `start` says where the networks are.
         placement: on which devices.
         found: the networks, where they have been read.
 
@@ -56,7 +56,7 @@ def begin(
     Raises:
         UserError: as `read`, nothing fits, or the run began with other networks than are there now.
     """
-    found = found or read(Path(experiment.config.start))
+    found = found or read(Path(experiment.start))
     origin, before = {"path": found.where, "step": found.step, "sha256": found.sha256}, recorded(run)
     if before and before["sha256"] != origin["sha256"]:
         raise UserError(

@@ -330,7 +330,7 @@ def reports(
     if kind == "pmap":
         raise UserError(f"--target {target.name}: compiles for --parallel jit or shard_map, not {kind}")
     placement = parallel.place(kind, model, devices(target))
-    source = build.source(config) if config.data in cfg.SHIPPED else build.stand_in(config)
+    source = build.stand_in(config)
     plan, whole = (build.experiment(config, source.shape, source.classes, axis) for axis in (placement.axis, None))
     sizes = [stage.batch_size // stage.game.discriminator_updates for stage in plan.stages]
     for size, stage in zip(sizes, plan.stages, strict=True):

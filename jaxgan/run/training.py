@@ -85,7 +85,7 @@ def train(
             )
         program = Alone(experiment, source, placement)
         restored = restore(run, experiment, placement, console)
-        begins = bool(experiment.config.start) and restored is None
+        begins = bool(experiment.start) and restored is None
         if restored:
             state = restored.state
         elif begins:

@@ -3,11 +3,14 @@
 import contextlib
 import errno
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from jaxgan.support.errors import UserError, first_line
+
+_PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial(\..*)?")
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -32,7 +35,7 @@ def replacing(path: Path) -> Iterator[Path]:
     if is_dir(path):
         raise UserError(f"{path}: is a folder; a file is to be written there")
     # Never longer than a name may be, nor another's.
-    partial = path.with_name(f".{uuid.uuid4().hex}.partial{path.suffix}")
+    partial = path.with_name(f".{uuid.uuid4().hex}.partial{path.suffix}")  # As `_PARTIAL`.
     try:
         yield partial
         os.replace(partial, path)
@@ -42,6 +45,14 @@ def replacing(path: Path) -> Iterator[Path]:
         if isinstance(error, OSError | ValueError):  # Pillow says so where it does not know a kind of file.
             raise UserError(f"{path}: cannot be written: {refusal(error)}") from error
         raise
+
+
+def clear(folder: Path) -> None:
+    """Removes what kills have left of files that were being written in a folder, which nobody else writes in."""
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if _PARTIAL.fullmatch(path.name):
+                path.unlink()
 
 
 def read_text(path: Path) -> str:
