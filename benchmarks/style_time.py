@@ -71,6 +71,11 @@ def options(
     return transfer.Options(stages=stages, optimizer=optimizer) if RECIPE else gatys
 
 
+def shares() -> tuple[float, float, float]:
+    """Of content, style and variation."""
+    return (recipe.CONTENT_WEIGHT, recipe.STYLE_WEIGHT, recipe.TV_WEIGHT) if RECIPE else WEIGHTS
+
+
 def torch_side(size: int):
     import torch_device
     import torch_style
@@ -80,7 +85,7 @@ def torch_side(size: int):
     path = f"{jaxgan.__path__[0]}/support/assets/vgg/vgg16.safetensors"
     layers: dict[str, float] = {name: weight if RECIPE else 1.0 for name, weight in recipe.STYLE_LAYERS}
     kinds = {"style_loss": recipe.STYLE_LOSS, "padding": recipe.PADDING} if RECIPE else {}
-    return torch_style.Gatys(load_file(path), *pictures(size), WEIGHTS, relative=True, layers=layers, **kinds)
+    return torch_style.Gatys(load_file(path), *pictures(size), shares(), relative=True, layers=layers, **kinds)
 
 
 def textbook_gflop(size: int) -> float:
@@ -148,7 +153,7 @@ def to_loss(size: int, iterations: int = 500) -> None:
     theirs, value = torch_side(size), float("nan")
     since = time.perf_counter()
     for _ in range(iterations):
-        value = sum(weight * part for weight, part in zip(WEIGHTS, theirs.step(), strict=True))
+        value = sum(weight * part for weight, part in zip(shares(), theirs.step(), strict=True))
     their_seconds = time.perf_counter() - since
     print(f"{size} px: PyTorch reaches {value:.4f} in {iterations} iterations, {their_seconds:.1f} s", flush=True)
     content, style = map(jnp.asarray, pictures(size))

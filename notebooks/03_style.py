@@ -94,6 +94,7 @@ for name in LAYERS:
 # %%
 ADAM = transfer.optimizer("adam", STEPS)
 BASIC = {  # As in the first paper: Gram matrices, all layers alike, zeros around the picture, a single size.
+    "style_weight": 20.0,
     "style_loss": losses.GRAM,
     "style_layers": tuple((f"relu{block}_1", 1.0) for block in range(1, 6)),
     "padding": "zero",
@@ -251,8 +252,9 @@ _ = row(
 # ## What jaxgan does by default
 #
 # The first paper's recipe leaves coloured speckles on faces. The default compares the *distributions* of features by
-# their Wasserstein distance, gives early layers more weight, continues the picture beyond its edges instead of a dark
-# frame, and goes through several sizes from small to large where there is room. The same from a shell:
+# their Wasserstein distance, gives style less weight and early layers more of it, continues the picture beyond its
+# edges instead of a dark frame, and goes through several sizes from small to large where there is room. The same from
+# a shell:
 #
 #     jaxgan style cat.jpg swirls.jpg --out painted.png
 

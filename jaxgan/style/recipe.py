@@ -11,7 +11,8 @@ Layers = tuple[tuple[str, float], ...]
 Padding = Literal["zero", "replicate", "reflect"]
 
 CONTENT_WEIGHT = 1.0
-STYLE_WEIGHT = 20.0
+STYLE_WEIGHT = 8.0
+"""With 20, faces break up, and a style of one brightness takes the content's light (`benchmarks/style_grid.py`)."""
 TV_WEIGHT = 10.0
 TEMPORAL_WEIGHT = 1000.0
 """A tenth of it left 0.69 of the flicker of frames made one by one, this 0.46 (`benchmarks/style_flicker.py`, 8 frames
