@@ -28,9 +28,13 @@ def parse(kind: Any, program: str, arguments: list[str], **keywords: Any) -> Any
     except SystemExit as end:
         if not end.code:
             raise
-    # Tyro's box repeats its title in its first line.
-    words = re.sub(r"[╭╮╰╯│─]+|-{3,}", " ", box.getvalue().split("For full helptext")[0]).split()
-    said = re.sub(r"^(.+?)\s+(?=\1)", "", " ".join(words))
+    _, _, text = box.getvalue().split("For full helptext")[0].partition("\n")  # Below the box's title.
+    said = " ".join(re.sub(r"[╭╮╰╯│─]+|-{3,}", " ", text).split())
+    said = re.sub(
+        r"Error parsing (\S+): .*?(?:base 10|to float): '(.*?)'.* Argument helptext: \S+ (\[.*?\]{2}|\S+) .*",
+        lambda found: f"{found[1]}: takes {found[3].removeprefix('{None}|')}, not {found[2]}",
+        said,
+    )
     raise UserError(f"{said} (see {program} --help)")
 
 
