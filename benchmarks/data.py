@@ -31,7 +31,7 @@ from jaxgan.data import ArraySource, Source, StreamSource, making, records
 from jaxgan.data.folder import Settings
 from jaxgan.data.mnist import load_mnist
 from jaxgan.data.source import fetched
-from jaxgan.run import build, parallel, training
+from jaxgan.run import build, parallel, programs
 
 
 def photographs(folder: Path, count: int) -> None:
@@ -96,13 +96,13 @@ def timed(config: cfg.Config, source: Source, count: int) -> Any:
     game = experiment.stages[0].game
     key = parallel.key(place, 0)
     state = [experiment.initial_state(experiment.stages[0], place)]
-    compiled = training.compile_steps(place, game, source, state[0], key, "fast")
+    compiled = programs.compile_steps(place, game, source, state[0], key, "fast")
     resident = parallel.put_everywhere(place, source.resident)
-    room = training.capacity(source)
+    room = programs.capacity(source)
     items = fetched(source, 0, 10**6)
 
     def plan() -> Any:
-        return parallel.put_items(place, training.stack_items(items, count, room))
+        return parallel.put_items(place, programs.stack_items(items, count, room))
 
     following = [plan()]
 

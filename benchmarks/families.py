@@ -30,7 +30,7 @@ import numpy as np
 from jaxgan import config as cfg
 from jaxgan.evaluate import features, origins, report
 from jaxgan.latent import sampling
-from jaxgan.run import directory, training
+from jaxgan.run import directory, programs, training
 from jaxgan.support import cache, images
 
 FAMILIES = ("own_images", "biggan_64", "progressive_64", "msg_64", "stylegan2_64", "r3gan_64")
@@ -66,7 +66,7 @@ def stopped_after(budget: float) -> Iterator[Any]:
     Yields:
         Tells how many it has had.
     """
-    busy, compile_steps, began = threading.Lock(), training.compile_steps, 0.0
+    busy, compile_steps, began = threading.Lock(), programs.compile_steps, 0.0
 
     def timed(*arguments: Any) -> Any:
         nonlocal began
@@ -87,7 +87,7 @@ def stopped_after(budget: float) -> Iterator[Any]:
             time.sleep(0.2)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    training.compile_steps = timed
+    programs.compile_steps = timed
     threading.Thread(target=watch, daemon=True).start()
     yield used
 

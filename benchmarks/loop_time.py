@@ -20,12 +20,12 @@ import numpy as np
 
 from jaxgan import config as cfg
 from jaxgan.models import conv
-from jaxgan.run import build, parallel, training
+from jaxgan.run import build, parallel, programs, training
 from jaxgan.run.experiment import Stage
 from jaxgan.support.console import open_console
 
 
-class Once(training.Alone):
+class Once(programs.Alone):
     """A program that is compiled once, and notes the lengths of its dispatches."""
 
     program: Any = None
@@ -64,7 +64,7 @@ def main() -> None:
             state = training.advance([member], program, state, console, [], lambda failed: None)
             looped.append(time.perf_counter() - since)
             other = jax.tree.map(jax.numpy.copy, state)
-            items = [program.put([training.gather_items(source, begin, count)]) for count in program.dispatches]
+            items = [program.put([programs.gather_items(source, begin, count)]) for count in program.dispatches]
             counts = [parallel.put_everywhere(place, np.int32(count)) for count in program.dispatches]
             since = time.perf_counter()
             for own, count in zip(items, counts, strict=True):

@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 from jaxgan import config as cfg
-from jaxgan.run import build, parallel, training
+from jaxgan.run import build, parallel, programs, training
 
 ROUNDS, STEPS = 5, 250
 
@@ -32,9 +32,9 @@ def placed(config: cfg.Config, source: Any, placement: parallel.Placement) -> An
     game = plan.stages[0].game
     state = [plan.initial_state(plan.stages[0], placement)]
     key = parallel.key(placement, 0)
-    compiled = training.compile_steps(placement, game, source, state[0], key)
+    compiled = programs.compile_steps(placement, game, source, state[0], key)
     resident = parallel.put_everywhere(placement, source.resident)
-    items = parallel.put_items(placement, training.gather_items(source, 0, STEPS))
+    items = parallel.put_items(placement, programs.gather_items(source, 0, STEPS))
     count = parallel.put_everywhere(placement, np.int32(STEPS))
 
     def run() -> None:

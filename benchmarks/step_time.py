@@ -24,7 +24,7 @@ import numpy as np
 from jaxgan import config as cfg
 from jaxgan import train_step
 from jaxgan.data import ArraySource
-from jaxgan.run import build, parallel, training
+from jaxgan.run import build, parallel, programs
 
 ROUNDS = 4
 CASES = {
@@ -59,10 +59,10 @@ def jax_runs(config: cfg.Config, shape: tuple[int, int, int], steps: int) -> tup
     placement = parallel.place()
     state = plan.initial_state(plan.stages[0], placement)
     since = time.perf_counter()
-    compiled = training.compile_steps(placement, game, source, state, key, "fast")
+    compiled = programs.compile_steps(placement, game, source, state, key, "fast")
     compile_seconds = time.perf_counter() - since
     resident = parallel.put_everywhere(placement, source.resident)
-    items = parallel.put_items(placement, training.gather_items(source, 0, steps))
+    items = parallel.put_items(placement, programs.gather_items(source, 0, steps))
     alone = jax.jit(functools.partial(train_step.train_step, game), donate_argnums=0)
     batch = jax.jit(source.batch)(resident, items[0])
     states = {"loop": state, "alone": jax.tree.map(jnp.copy, state)}

@@ -28,7 +28,7 @@ from step_time import ROUNDS
 from jaxgan import config as cfg
 from jaxgan.data import ArraySource
 from jaxgan.models import conv, stylegan2
-from jaxgan.run import build, parallel, training
+from jaxgan.run import build, parallel, programs
 
 SHAPE = (64, 64, 3)
 MODULATED = (16, 32, 32, 128)
@@ -45,12 +45,12 @@ def jax_run(config: cfg.Config, steps: int) -> tuple[float, float, Run]:
     placement = parallel.place()
     carried = [plan.initial_state(plan.stages[0], placement)]
     since = time.perf_counter()
-    compiled: Any = training.compile_steps(placement, game, source, carried[0], key, "fast")
+    compiled: Any = programs.compile_steps(placement, game, source, carried[0], key, "fast")
     seconds = time.perf_counter() - since
     # Of a loop the compiler counts one turn, of a branch the dearer way.
     flops = compiled.cost_analysis()["flops"]
     resident = parallel.put_everywhere(placement, source.resident)
-    items = parallel.put_items(placement, training.gather_items(source, 0, steps))
+    items = parallel.put_items(placement, programs.gather_items(source, 0, steps))
 
     def run() -> None:
         carried[0], metrics = compiled(carried[0], resident, items, jnp.int32(steps), key)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgan import config as cfg
-from jaxgan.run import build, parallel, training
+from jaxgan.run import build, parallel, programs
 from jaxgan.run.sweep import Program, members
 
 
@@ -34,9 +34,9 @@ def together(config: cfg.Config, seeds: int, steps: int) -> tuple[Callable[[], N
     seconds = time.perf_counter() - since
 
     def run() -> None:
-        for begin in range(0, steps, training.CAPACITY):
-            count = min(training.CAPACITY, steps - begin)
-            items = program.put([training.gather_items(own, begin, count) for own in program.sources(stage)])
+        for begin in range(0, steps, programs.CAPACITY):
+            count = min(programs.CAPACITY, steps - begin)
+            items = program.put([programs.gather_items(own, begin, count) for own in program.sources(stage)])
             state[0], collected = compiled(state[0], items, program.put_count(count))
             jax.device_get(collected)
 
@@ -52,14 +52,14 @@ def alone(config: cfg.Config, steps: int) -> tuple[Callable[[], None], float]:
     game = plan.stages[0].game
     key = parallel.key(place, config.seed)
     state = [plan.initial_state(plan.stages[0], place)]
-    compiled = training.compile_steps(place, game, source, state[0], key, "fast")
+    compiled = programs.compile_steps(place, game, source, state[0], key, "fast")
     resident = parallel.put_everywhere(place, source.resident)
     seconds = time.perf_counter() - since
 
     def run() -> None:
-        for begin in range(0, steps, training.CAPACITY):
-            count = min(training.CAPACITY, steps - begin)
-            items = parallel.put_items(place, training.gather_items(source, begin, count))
+        for begin in range(0, steps, programs.CAPACITY):
+            count = min(programs.CAPACITY, steps - begin)
+            items = parallel.put_items(place, programs.gather_items(source, begin, count))
             state[0], collected = compiled(state[0], resident, items, jnp.int32(count), key)
             jax.device_get(collected)
 

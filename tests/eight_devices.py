@@ -20,7 +20,7 @@ import optax
 from jaxgan import losses, train_step
 from jaxgan.data import ArraySource
 from jaxgan.models import dcgan, layers
-from jaxgan.run import parallel, training
+from jaxgan.run import parallel, programs
 from jaxgan.step import augment
 
 STEPS, BATCH = 20, 32
@@ -102,8 +102,8 @@ def run(make_game, side, kind, devices=None, model=1, counts=(STEPS,), **fields)
     init = jax.jit(init, out_shardings=parallel.shard_state(placement, jax.eval_shape(init)))
     key = parallel.key(placement, 0)
     resident = parallel.put_everywhere(placement, source.resident)
-    compiled = training.compile_steps(placement, game, source, init(), key)
-    items = parallel.put_items(placement, training.gather_items(source, 0, STEPS))
+    compiled = programs.compile_steps(placement, game, source, init(), key)
+    items = parallel.put_items(placement, programs.gather_items(source, 0, STEPS))
     outcomes = []
     for count in counts:
         state, metrics = compiled(init(), resident, items, parallel.put_everywhere(placement, np.int32(count)), key)

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from jaxgan import cli
 from jaxgan import config as cfg
-from jaxgan.run import build, directory, networks, sweep, training
+from jaxgan.run import build, directory, networks, programs, sweep, training
 from jaxgan.support.errors import UserError
 from jaxgan.support.progress import compiling
 
@@ -75,8 +75,8 @@ def test_the_form_depends_on_the_config_and_the_platform_alone():
 
 @pytest.mark.parametrize("stop", [2, 4, 7])
 def test_stopped_before_at_or_after_the_change_a_run_goes_on_exactly(stop, unbroken, tmp_path, monkeypatch):
-    compiled, original = [], training.compile_steps
-    monkeypatch.setattr(training, "compile_steps", lambda *args: compiled.append(args[5]) or original(*args))
+    compiled, original = [], programs.compile_steps
+    monkeypatch.setattr(programs, "compile_steps", lambda *args: compiled.append(args[5]) or original(*args))
     training.train(with_fields(steps=stop), tmp_path / "run", quiet=True)
     training.train(CONFIG, tmp_path / "run", quiet=True)
     assert compiled == {2: ["quick", "quick", "fast"], 4: ["quick", "fast"], 7: ["quick", "fast", "fast"]}[stop]

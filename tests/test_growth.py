@@ -14,7 +14,7 @@ import pytest
 from jaxgan import config as cfg
 from jaxgan import train_step
 from jaxgan.models import layers, msg, progressive
-from jaxgan.run import build, directory, growth, networks, training
+from jaxgan.run import build, directory, growth, networks, programs, training
 from jaxgan.support.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("quick_draws")
@@ -180,8 +180,8 @@ def test_stopped_anywhere_it_goes_on_exactly(stops, growing, tmp_path):
 def test_every_stage_is_compiled_once(growing, tmp_path, monkeypatch):
     config, _ = growing
     compiled = []
-    original = training.compile_steps
-    monkeypatch.setattr(training, "compile_steps", lambda *args: compiled.append(1) or original(*args))
+    original = programs.compile_steps
+    monkeypatch.setattr(programs, "compile_steps", lambda *args: compiled.append(1) or original(*args))
     training.train(dataclasses.replace(config, sample_every=1, checkpoint_every=1), tmp_path / "run", quiet=True)
     assert len(compiled) == 3
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from jaxgan import cli
 from jaxgan import config as cfg
-from jaxgan.run import checkpoint, directory, metrics, networks, parallel, training
+from jaxgan.run import checkpoint, directory, metrics, networks, parallel, programs, training
 from jaxgan.support.errors import NonFiniteError, UserError
 
 SMALL = cfg.Config(
@@ -286,14 +286,14 @@ def test_saved_states_survive_donation(unbroken, key):
     plan = training.build.experiment(changed(keep_last=100), source.shape, source.classes)
     placement = parallel.place()
     state = plan.initial_state(plan.stages[0], placement)
-    compiled = training.compile_steps(placement, plan.stages[0].game, source, state, key)
+    compiled = programs.compile_steps(placement, plan.stages[0].game, source, state, key)
     run = unbroken.parent / "donated"
     expected = {}
     with checkpoint.open_for_saving(run, plan) as saver:
         for step in range(10):
             expected[step] = networks.digest(state)
             saver.save(state)
-            state, _ = compiled(state, source.resident, training.gather_items(source, step, 1), jnp.int32(1), key)
+            state, _ = compiled(state, source.resident, programs.gather_items(source, step, 1), jnp.int32(1), key)
     directory.write_config(run, config)
     directory.check_data(run, source)
     for step in reversed(range(10)):

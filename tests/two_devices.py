@@ -22,7 +22,7 @@ from eight_devices import difference
 from jaxgan import config as cfg
 from jaxgan import train_step
 from jaxgan.data import ArraySource
-from jaxgan.run import build, growth, parallel, training
+from jaxgan.run import build, growth, parallel, programs
 
 SIZES: Any = {"width": 4, "max_width": 8}
 SHAPE = (8, 8, 3)
@@ -116,8 +116,8 @@ def run(config, kind, devices):
     game = game_of(config, placement.axis)
     state = jax.device_put(initial(config), parallel.shard_state(placement, initial(config)))
     key = parallel.key(placement, 0)
-    compiled = training.compile_steps(placement, game, source, state, key)
-    items = parallel.put_items(placement, training.gather_items(source, 0, STEPS))
+    compiled = programs.compile_steps(placement, game, source, state, key)
+    items = parallel.put_items(placement, programs.gather_items(source, 0, STEPS))
     resident = parallel.put_everywhere(placement, source.resident)
     state, metrics = compiled(state, resident, items, parallel.put_everywhere(placement, np.int32(STEPS)), key)
     return jax.device_get((state, {name: values[:STEPS] for name, values in metrics.items()}))

@@ -34,7 +34,7 @@ SPLIT_FROM = 2**16
 """Arrays of at least so many numbers are split along the mesh's model axis; smaller ones cost more to gather."""
 
 Loop = Callable[[Any, Any, Any, jax.Array, jax.Array], tuple[Any, Any]]
-"""(state, resident, items [steps, N, ...], count, key) -> (state, metrics); see `training.run_steps`."""
+"""(state, resident, items [steps, N, ...], count, key) -> (state, metrics); see `programs.run_steps`."""
 
 
 def connect(coordinator: str | None, processes: int | None, process: int | None, timeout: int) -> None:

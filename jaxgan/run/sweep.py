@@ -27,7 +27,7 @@ from jaxgan import config as cfg
 from jaxgan import train_step
 from jaxgan.data import Source
 from jaxgan.models import conv
-from jaxgan.run import build, checkpoint, directory, parallel, recording, summary, training
+from jaxgan.run import build, checkpoint, directory, parallel, programs, recording, summary, training
 from jaxgan.run.experiment import Experiment, Stage
 from jaxgan.support.console import open_console
 from jaxgan.support.errors import NonFiniteError, UserError
@@ -224,7 +224,7 @@ def _train(
 
 
 class Program:
-    """The compiled loop of several members: a `training.Program`.
+    """The compiled loop of several members: a `programs.Program`.
 
     Attributes:
         platform: that of the devices.
@@ -266,7 +266,7 @@ class Program:
             in_shardings=(self._shardings(), self._each, self._each, self._each, self._everywhere, self._everywhere),
             out_shardings=(self._shardings(), self._each),
         )
-        items = self.put([training.gather_items(source, 0, 1) for source in self.sources(stage)])
+        items = self.put([programs.gather_items(source, 0, 1) for source in self.sources(stage)])
         arguments = (state, self._values, self._seeds, items, self._resident, self.put_count(1))
         steps = parallel.compile_ahead(program, arguments, foretell)
         return lambda state, items, count: steps(state, self._values, self._seeds, items, self._resident, count)
@@ -292,7 +292,7 @@ class Program:
     def _steps(self, source: Source, state: Any, values: Any, seeds: Any, items: Any, resident: Any, count: Any) -> Any:
         def alone(state: Any, values: Any, seed: Any, items: Any) -> Any:
             game = self._plan.varied(values)
-            return training.run_steps(game, source, state, resident, items, count, jax.random.key(seed))
+            return programs.run_steps(game, source, state, resident, items, count, jax.random.key(seed))
 
         if self._side_by_side:
             axes = self._axes()

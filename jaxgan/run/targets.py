@@ -29,7 +29,7 @@ import jax
 
 from jaxgan import config as cfg
 from jaxgan.data import Source
-from jaxgan.run import build, hlo, parallel, training
+from jaxgan.run import build, hlo, parallel, programs
 from jaxgan.run.experiment import Experiment
 from jaxgan.support import plugins
 from jaxgan.support.errors import JaxganError, UserError
@@ -366,7 +366,7 @@ def _lowered(plan: Experiment, at: int, source: Source, placement: parallel.Plac
     stage = plan.stages[at]
     source = source.replace(batch_size=stage.batch_size)
     processes = len({device.process_index for device in placement.mesh.devices.flat})
-    room = training.capacity(source.replace(parts=processes))
+    room = programs.capacity(source.replace(parts=processes))
 
     def placed(tree: Any, sharding: Any, *lead: int) -> Any:
         return jax.tree.map(lambda a: jax.ShapeDtypeStruct((*lead, *a.shape), a.dtype, sharding=sharding), tree)
@@ -375,7 +375,7 @@ def _lowered(plan: Experiment, at: int, source: Source, placement: parallel.Plac
     resident = placed(source.resident, placement.everywhere)
     items = placed(source[0], placement.items, room)
     key = placed(jax.eval_shape(lambda: jax.random.key(0)), placement.everywhere)
-    loop = functools.partial(training.run_steps, stage.game, source)
+    loop = functools.partial(programs.run_steps, stage.game, source)
     lowered = parallel.lower(*parallel.loop_program(placement, loop, state, resident, items, key))
 
     def size(tree: Any) -> float:
