@@ -12,10 +12,11 @@ Each picture is GRID/SIZE/RECIPE/CONTENT.STYLE.png; what is there already is lef
 so the same command again makes what is missing. Seconds of processor and wall are in GRID/SIZE/times.jsonl; a sheet of
 each recipe in GRID/SIZE/RECIPE.png. Pictures of another program at GRID/SIZE/NAME/CONTENT.STYLE.png take part in:
 
-    launch/local.sh python benchmarks/style_grid.py --out GRID --size 256 --blind default NAME
+    launch/local.sh python benchmarks/style_grid.py --out GRID --size 256 --beside|--blind default NAME
 
-which shuffles the pairs that both have into GRID/SIZE/blind/NUMBER.png, content and style above, the two results below,
-left and right at random, and writes who is whose to GRID/SIZE/blind/key.json, to be opened after choosing.
+--beside puts all pairs on a sheet, GRID/SIZE/beside.png. --blind shuffles the pairs that both have into
+GRID/SIZE/blind/NUMBER.png, content and style above, the two results below, left and right at random, and writes who is
+whose to GRID/SIZE/blind/key.json, to be opened after choosing.
 """
 
 import argparse
@@ -62,22 +63,23 @@ def sources(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
     return found
 
 
-def tile(path: Path, side: int) -> Image.Image:
-    whole = Image.new("RGB", (side, side), "white")
-    if path.exists():
-        with Image.open(path) as image:
-            shown = image.convert("RGB")
-        shown.thumbnail((side, side))
-        whole.paste(shown, ((side - shown.width) // 2, (side - shown.height) // 2))
-    return whole
+def tile(path: Path | None, side: int) -> Image.Image:
+    if path is None or not path.exists():
+        return Image.new("RGB", (side, 1), "white")
+    with Image.open(path) as image:
+        shown = image.convert("RGB")
+    shown.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return shown
 
 
 def sheet(rows: list[list[Path | None]], side: int) -> Image.Image:
-    whole = Image.new("RGB", (side * max(map(len, rows)), side * len(rows)), "white")
-    for y, row in enumerate(rows):
-        for x, path in enumerate(row):
-            if path is not None:
-                whole.paste(tile(path, side), (x * side, y * side))
+    """Pictures in rows, as high as the highest of each."""
+    tiles = [[tile(path, side) for path in row] for row in rows]
+    heights = [max(shown.height for shown in row) for row in tiles]
+    whole = Image.new("RGB", (side * max(map(len, rows)), sum(heights)), "white")
+    for y, (row, height) in enumerate(zip(tiles, heights, strict=True)):
+        for x, shown in enumerate(row):
+            whole.paste(shown, (x * side + (side - shown.width) // 2, sum(heights[:y]) + (height - shown.height) // 2))
     return whole
 
 
@@ -114,6 +116,15 @@ def make(options: argparse.Namespace, recipe: str, contents: dict[str, Path], st
     sheet(rows, min(options.size, 256)).save(place / f"{name}.png")
 
 
+def beside(options: argparse.Namespace, contents: dict[str, Path], styles: dict[str, Path]) -> None:
+    place = options.out / str(options.size)
+    found = [
+        [place / name / f"{content}.{style}.png" for style in styles for name in options.beside] for content in contents
+    ]
+    sheet([list(row) for row in found], 160).save(place / "beside.png")
+    print(f"{place / 'beside.png'}: in pairs, {' and '.join(options.beside)}")
+
+
 def blind(options: argparse.Namespace, contents: dict[str, Path], styles: dict[str, Path]) -> None:
     place = options.out / str(options.size)
     folder = place / "blind"
@@ -145,13 +156,15 @@ def main() -> None:
     parser.add_argument("--contents", nargs="+", choices=CONTENTS, default=CONTENTS)
     parser.add_argument("--styles", nargs="+", choices=STYLES, default=STYLES)
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--beside", nargs=2, metavar="RECIPE")
     parser.add_argument("--blind", nargs=2, metavar="RECIPE")
     options = parser.parse_args()
     contents = sources(options.out / "contents", tuple(options.contents))
     styles = sources(options.out / "styles", tuple(options.styles))
+    if options.beside:
+        return beside(options, contents, styles)
     if options.blind:
-        blind(options, contents, styles)
-        return
+        return blind(options, contents, styles)
     for recipe in options.recipe or ["default"]:
         make(options, recipe, contents, styles)
 
