@@ -169,7 +169,7 @@ def test_a_frame_before_is_kept_to_where_it_is_trusted(small, pictures):
     expected = float((trust[..., None] * jnp.square(content - frame)).mean())
     np.testing.assert_allclose(history["temporal"][0], expected, rtol=1e-5)
     weighted = sum(float(history[name][0]) * weight for name, weight in
-                   (("content", 1.0), ("style", 20.0), ("tv", 10.0), ("temporal", 1e4)))  # fmt: skip
+                   (("content", 1.0), ("style", 8.0), ("tv", 10.0), ("temporal", 1e4)))  # fmt: skip
     np.testing.assert_allclose(history["total"][0], weighted, rtol=1e-5)
     with pytest.raises(UserError, match="temporal: the frame before and its trust must be of the content's size"):
         transfer.stylize(small, content, [style], options, jax.random.key(0), temporal=temporal._replace(trust=frame))

@@ -287,10 +287,10 @@ class Style:
 
         weights = (self.content_weight, self.style_weight, self.tv_weight)
         # Of the weights, only how they stand to one another counts. Huge ones would overrun float32.
-        largest, usual = max(weights), recipe.CONTENT_WEIGHT + recipe.STYLE_WEIGHT + recipe.TV_WEIGHT
-        content_weight, style_weight, tv_weight = (
-            weight / largest * usual / sum(other / largest for other in weights) for weight in weights
-        )
+        _, exponent = math.frexp(max(weights))
+        shares = [math.ldexp(weight, -exponent) for weight in weights]
+        usual = recipe.CONTENT_WEIGHT + recipe.STYLE_WEIGHT + recipe.TV_WEIGHT
+        content_weight, style_weight, tv_weight = (share * usual / sum(shares) for share in shares)
         init: Any = self.init if self.init in STARTS else "content"
         steps = self.steps or recipe.STEPS
         return transfer.Options(
