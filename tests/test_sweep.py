@@ -155,7 +155,7 @@ def test_members_share_eight_devices():
     """The same numbers, each device with its share of the members."""
     script = (
         "import json, sys, jax; sys.path.insert(0, 'tests'); import test_sweep as t;"
-        "from jaxgan.run import build, programs, sweep, training; from pathlib import Path;"
+        "from jaxgan.run import build, programs, sweep; from pathlib import Path;"
         "group = sweep.members(t.MLP, 4, {}, Path('x'));"
         "source = build.source(t.MLP);"
         "plans = [build.experiment(member.config, source.shape, source.classes) for member in group];"
