@@ -29,7 +29,7 @@ def sheet(config: cfg.Config, columns: int = 10, rows: int = 4) -> np.ndarray:
     """
     source = build.source(config)
     if len(source.shape) != 3:
-        raise UserError("data: are points, which cannot be shown so")
+        raise UserError(f"data: {source.identity} is points, which cannot be shown so")
     plan = build.experiment(config, source.shape, source.classes)
     game = dataclasses.replace(plan.stages[-1].game, pack=1)
     item = jax.tree.map(jnp.asarray, source[0])
