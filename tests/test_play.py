@@ -32,8 +32,8 @@ from jaxgan import cli
 from jaxgan import config as cfg
 from jaxgan.cli.style import Style
 from jaxgan.evaluate import lpips
-from jaxgan.play import server, session, table
 from jaxgan.run import build, checkpoint, directory, parallel, training
+from jaxgan.run.page import server, session, table
 
 pytestmark = pytest.mark.usefixtures("tidied")
 

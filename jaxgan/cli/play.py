@@ -43,7 +43,7 @@ class Play:
         if self.password == "":
             raise UserError("--password: is empty")
         try:
-            from jaxgan.play import server
+            from jaxgan.run.page import server
         except ImportError as error:
             raise UserError(f"play: {error.name} is missing: pip install 'jaxgan[play]'") from None
         server.run(self.run, self.host, self.port, self.password, self.browser)

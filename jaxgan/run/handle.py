@@ -26,7 +26,7 @@ from jaxgan.support import cache, files, images
 from jaxgan.support.errors import UserError
 
 if TYPE_CHECKING:
-    from jaxgan.play.server import Page
+    from jaxgan.run.page.server import Page
 
 __all__ = ["Look", "Run", "train"]
 
@@ -163,7 +163,7 @@ class Run:
             UserError: `jaxgan[play]` is not installed.
         """
         try:
-            from jaxgan.play import server, table
+            from jaxgan.run.page import server, table
         except ImportError as error:
             raise UserError(f"play: {error.name} is missing: pip install 'jaxgan[play]'") from None
         if self._page and self._page[0] != self.step:

@@ -25,8 +25,8 @@ from jaxgan.cli.sample import Interpolate, Sample, save_walk
 from jaxgan.cli.style import DEMO, Style
 from jaxgan.data.pictures import DEEP, deep_grey, open_picture
 from jaxgan.latent import mix, saved
-from jaxgan.play.table import Table
 from jaxgan.run import directory
+from jaxgan.run.page.table import Table
 from jaxgan.style import pictures, transfer
 from jaxgan.style.progress import Pace
 from jaxgan.support import images

@@ -26,9 +26,9 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from jaxgan.cli.play import LOCAL
-from jaxgan.play.session import LIMIT, Session
-from jaxgan.play.table import Table
 from jaxgan.run import directory
+from jaxgan.run.page.session import LIMIT, Session
+from jaxgan.run.page.table import Table
 from jaxgan.support.console import open_console
 from jaxgan.support.errors import UserError
 
@@ -78,7 +78,7 @@ def app(table: Table, host: str = LOCAL[0], password: str | None = None) -> Star
 
     async def file(request: Request) -> Response:
         name, kind = _FILES[request.url.path]
-        content = (resources.files("jaxgan.play") / name).read_bytes()
+        content = (resources.files("jaxgan.run.page") / name).read_bytes()
         return Response(content, media_type=kind, headers=_HEADERS)
 
     async def play(web: WebSocket) -> None:
