@@ -25,6 +25,7 @@ import resource
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def tile(path: Path | None, side: int) -> Image.Image:
     return shown
 
 
-def sheet(rows: list[list[Path | None]], side: int) -> Image.Image:
+def sheet(rows: Sequence[Sequence[Path | None]], side: int) -> Image.Image:
     """Pictures in rows, as high as the highest of each."""
     tiles = [[tile(path, side) for path in row] for row in rows]
     heights = [max(shown.height for shown in row) for row in tiles]
@@ -118,10 +119,10 @@ def make(options: argparse.Namespace, recipe: str, contents: dict[str, Path], st
 
 def beside(options: argparse.Namespace, contents: dict[str, Path], styles: dict[str, Path]) -> None:
     place = options.out / str(options.size)
-    found = [
+    rows = [
         [place / name / f"{content}.{style}.png" for style in styles for name in options.beside] for content in contents
     ]
-    sheet([list(row) for row in found], 160).save(place / "beside.png")
+    sheet(rows, 160).save(place / "beside.png")
     print(f"{place / 'beside.png'}: in pairs, {' and '.join(options.beside)}")
 
 

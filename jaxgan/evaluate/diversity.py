@@ -64,11 +64,11 @@ def _spread(x: jax.Array) -> jax.Array:
 
 
 def _coverage(real: jax.Array, fake: jax.Array) -> jax.Array:
-    radius = jnp.sort(_squares(real, real), axis=1)[:, NEIGHBOURS]  # The nearest of all is the example itself.
-    return jnp.mean((_squares(real, fake).min(axis=1) < radius).astype(jnp.float32))
+    radius = jnp.sort(squares(real, real), axis=1)[:, NEIGHBOURS]  # The nearest of all is the example itself.
+    return jnp.mean((squares(real, fake).min(axis=1) < radius).astype(jnp.float32))
 
 
-def _squares(a: jax.Array, b: jax.Array) -> jax.Array:
+def squares(a: jax.Array, b: jax.Array) -> jax.Array:
     """Squared distances of each row of [M, F] to each of [N, F]: [M, N]."""
     if a.shape[1] <= 16:  # Points: clusters may be too narrow for what rounds away below.
         return jnp.sum((a[:, None] - b) ** 2, axis=-1)

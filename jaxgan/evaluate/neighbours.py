@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgan.evaluate.diversity import squares
 from jaxgan.support import images
 
 SAMPLES = 16
@@ -100,5 +101,4 @@ def _shrink(pictures: np.ndarray) -> jax.Array:
 @jax.jit
 def _distances(a: jax.Array, b: jax.Array) -> jax.Array:
     """Root mean square difference of each row of [m, F] to each of [n, F]: [m, n]."""
-    square = jnp.sum(a**2, axis=1)[:, None] + jnp.sum(b**2, axis=1) - 2 * a @ b.T
-    return jnp.sqrt(jnp.maximum(square, 0) / a.shape[1])
+    return jnp.sqrt(jnp.maximum(squares(a, b), 0) / a.shape[1])

@@ -31,9 +31,9 @@ from jaxgan import train_step
 from jaxgan.data import Source, latents
 from jaxgan.run import build, checkpoint, networks, parallel
 from jaxgan.run.experiment import Experiment
-from jaxgan.support import files, images
+from jaxgan.support import images
 from jaxgan.support.errors import UserError
-from jaxgan.support.files import in_one_line, is_file, read_text, write_atomically
+from jaxgan.support.files import clear_partial, in_one_line, is_file, read_text, write_atomically
 
 
 def is_run(path: Path) -> bool:
@@ -156,7 +156,7 @@ def lock(run: Path) -> Iterator[None]:
             raise UserError(f"{run}: another process is training in it; wait for it, or choose another --out") from None
     with lock:
         for folder in (run, run / "samples"):
-            files.clear(folder)
+            clear_partial(folder)
         yield
 
 

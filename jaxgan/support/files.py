@@ -47,7 +47,7 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-def clear(folder: Path) -> None:
+def clear_partial(folder: Path) -> None:
     """Removes what kills have left of files that were being written in a folder, which nobody else writes in."""
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
