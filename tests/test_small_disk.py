@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ MAKERS = {
     "sample": ["sample", "RUN", "--count=400", "--out=OUT/sheet.png"],
     "sample --seeds": ["sample", "RUN", "--seeds=0-19", "--out=OUT/seeds"],
     "interpolate": ["interpolate", "RUN", "--out=OUT/walk.gif"],
+    "mix": ["mix", "emoji", "--rows=1", "--columns=2", "--out=OUT/mix.png"],
     "export": ["export", "RUN", "--out=OUT/export"],
     "compare": ["compare", "RUN", "RUN", "--out=OUT/comparison.png"],
     "data make": ["data", "make", "PICTURES", "--size=32", "--out=OUT/set"],
@@ -80,6 +82,21 @@ def test_a_training_on_a_full_disk_stops_with_a_line_and_goes_on(name, small_dis
     assert again.returncode == 0, again.stderr
     run(COMMANDS[name], tmp_path / "whole")
     assert outcome(out) == outcome(tmp_path / "whole")
+
+
+def test_an_import_on_a_full_disk_is_a_line_and_made_after_room_is(small_disk, tmp_path):
+    command = ["import", str(Path(__file__).parent / "data" / "gat.pt")]
+    subprocess.run(["mount", "-o", "remount,size=8k", small_disk], check=True)
+    full = run(command, small_disk / "out")
+    assert full.returncode not in (0, 75), full.stdout
+    assert full.stderr.count("\n") == 1, full.stderr
+    assert "no room is left; make some" in full.stderr
+    subprocess.run(["mount", "-o", "remount,size=100m", small_disk], check=True)
+    for out in (small_disk / "out", tmp_path / "whole"):
+        again = run(command, out)
+        assert again.returncode == 0, again.stderr
+    made = [networks.digest(directory.read(out).state) for out in (small_disk / "out", tmp_path / "whole")]
+    assert made[0] == made[1]
 
 
 @pytest.fixture(scope="module")

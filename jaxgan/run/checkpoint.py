@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -361,10 +362,9 @@ def _quiet_threads() -> Iterator[None]:
             before(unraisable)
 
     sys.unraisablehook = show
-    try:
-        yield
-    finally:
-        sys.unraisablehook = before
+    warnings.filterwarnings("ignore", "coroutine 'async_serialize", RuntimeWarning)
+    yield
+    sys.unraisablehook = before  # Not after an error: the threads may still print when all else is over.
 
 
 def versions() -> dict[str, str]:

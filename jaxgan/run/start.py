@@ -139,6 +139,7 @@ def adopt(
     with directory.lock(run), checkpoint.open_for_saving(run, plan) as saver:
         state, _ = begin(run, plan, placement, _of_published(file, found))
         saver.save(state)
+        saver.close()  # Whole, before anything says that there is a run.
         directory.write_config(run, config)
         about |= {"shape": list(shape), "classes": generator.classes, "identity": None}
         write_atomically(run / "data.json", json.dumps(about, indent=2) + "\n")
