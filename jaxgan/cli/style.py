@@ -115,11 +115,12 @@ class Style:
         # XLA complains in a box of its own where a machine is slow to compile.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         from jaxgan.cli import style_films, style_folders
-        from jaxgan.style import film, pictures
+        from jaxgan.style import cost, film, pictures
         from jaxgan.support.console import open_console
         from jaxgan.support.stopping import catch_stop
 
         command = self.checked()
+        cost.release_after_compiling()
         console = open_console(command.quiet, stderr=True)
         since = time.perf_counter()
         with catch_stop() as stop:
