@@ -40,7 +40,8 @@ class Pace:
         """Begins.
 
         Args:
-            stages: (size, iterations) of each, as `recipe.stages` gives them; an iteration's time grows with the area.
+            stages: (size, iterations) of each, as `recipe.stages` gives them; an iteration's time grows with the area,
+                and that of the sizes before it.
             done: iterations before.
         """
         self._stages = stages
@@ -58,8 +59,9 @@ class Pace:
 
     def _work_left(self, step: int) -> float:
         """Iterations left, in iterations of the present size: an iteration's time grows with the area."""
-        present = next((f for (f, _), end in zip(self._stages, self._ends, strict=True) if step <= end), 1.0)
+        areas = list(itertools.accumulate(fraction**2 for fraction, _ in self._stages))
+        present = next((area for area, end in zip(areas, self._ends, strict=True) if step <= end), areas[-1])
         return sum(
-            (fraction / present) ** 2 * max(0, end - max(step, end - count))
-            for (fraction, count), end in zip(self._stages, self._ends, strict=True)
+            area / present * max(0, end - max(step, end - count))
+            for area, (_, count), end in zip(areas, self._stages, self._ends, strict=True)
         )

@@ -1,7 +1,8 @@
 """Style transfer as one pure function, `stylize`, and the pieces it is made of.
 
 The picture is optimised in stages, from small to large, in a compiled loop a stage. A small picture is quick and gets
-the large forms right, since the network sees farther in it; each larger one starts from it and adds detail.
+the large forms right, since the network sees farther in it; each larger one starts from it and adds detail. It answers
+for the smaller sizes, too: the losses are the mean of those at all sizes so far, so that the forms found there stay.
 
 References:
     Gatys, Ecker and Bethge, A Neural Algorithm of Artistic Style, arXiv 1508.06576.
@@ -59,8 +60,8 @@ class Options:
         padding: what the network sees beyond the picture's edges, whatever its module says; see `vgg.VGG`.
         temporal_weight: of the distance from a frame before; see `stylize`.
         grey: keep the picture grey: all three channels get the mean of their gradients.
-        stages: (size as a fraction of the content's, iterations), from small to large. None: as `recipe.stages` has
-            them for the content's size.
+        stages: (size as a fraction of the content's, iterations), from small to large; the losses of each are the
+            mean over its size and those before. None: as `recipe.stages` has them for the content's size.
         band_rows: evaluate the network in bands of so many rows (a multiple of 32), one after another, in the memory
             of one; the result is the same. 0: all at once.
         rows: splits the rows of the picture over devices; see `jaxgan.style.parallel`.
@@ -89,9 +90,10 @@ class Options:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Targets:
-    """What a stage aims at.
+    """What a picture aims at, at one size.
 
     Attributes:
+        size: height and width.
         content: features [1, h, w, C] of the content, a layer each.
         content_scale: what each layer's content loss is divided by.
         style: for each layer a tuple of targets, one a region.
@@ -100,6 +102,7 @@ class Targets:
         temporal: the frame before, and how far it is to be trusted; see `Temporal`.
     """
 
+    size: tuple[int, int] = dataclasses.field(metadata=_STATIC)
     content: dict[str, jax.Array]
     content_scale: dict[str, jax.Array]
     style: dict[str, tuple[Any, ...]]
@@ -183,13 +186,14 @@ def stylize(
     _check(network, content, styles, options, masks, start, temporal)
     before, state = (0, None) if resume is None else resume
     histories, first = [], 0
+    targets: dict[tuple[int, int], Targets] = {}
     quick, fast = network.using(form="quick"), network.using(form="fast")
     for fraction, iterations in options.stages:
         past, first = max(before - first, 0), first + iterations
+        size = stage_size(content.shape, fraction)
+        targets[size] = prepare(quick, content, tuple(styles), options, masks, fraction, temporal)
         if before and past >= iterations and first != sum(count for _, count in options.stages):
             continue
-        size = stage_size(content.shape, fraction)
-        targets = prepare(quick, content, tuple(styles), options, masks, fraction, temporal)
         if state is None:
             state = begin(content, tuple(styles), options, key, start, size)
         elif not past:
@@ -198,7 +202,7 @@ def stylize(
         limit = min(chunk or iterations, iterations)
         for done in range(past, iterations, max(limit, 1)):
             count = min(limit, iterations - done)
-            state, history = iterate(here, targets, options, state, jnp.int32(count), limit)
+            state, history = iterate(here, tuple(targets.values()), options, state, jnp.int32(count), limit)
             histories.append({name: values[:count] for name, values in history.items()})
             if on_chunk is not None:
                 on_chunk(state, histories[-1])
@@ -258,7 +262,7 @@ def prepare(
     fraction: float,
     temporal: Temporal | None = None,
 ) -> Targets:
-    """What a stage aims at: the features of the content and the moments of the styles, at its size."""
+    """What a picture aims at, at a fraction of its size: the features of the content, the moments of the styles."""
     size = stage_size(content.shape, fraction)
     content = resize(content, size)
     goals = _content_features(network, options, content)
@@ -278,6 +282,7 @@ def prepare(
         return worst + 1e-12 if options.relative else jnp.float32(1)
 
     return Targets(
+        size=size,
         content=goals,
         content_scale={name: scale(losses.content(jnp.zeros_like(goal), goal)) for name, goal in goals.items()},
         style=style,
@@ -342,13 +347,18 @@ def enlarge(options: Options, state: State, size: tuple[int, int]) -> State:
 
 @functools.partial(jax.jit, static_argnames="limit", donate_argnames="state")
 def iterate(
-    network: vgg.Network, targets: Targets, options: Options, state: State, count: jax.Array, limit: int
+    network: vgg.Network,
+    targets: tuple[Targets, ...],
+    options: Options,
+    state: State,
+    count: jax.Array,
+    limit: int,
 ) -> tuple[State, History]:
     """Runs some iterations of a stage.
 
     Args:
         network: the network.
-        targets: what the stage aims at.
+        targets: what the picture aims at, at the sizes whose mean counts.
         options: what to want.
         state: the state; its memory is used for the result.
         count: iterations, not above `limit`. Traced: any count runs the same program.
@@ -360,12 +370,13 @@ def iterate(
     optimizer = _optimizer(options)
 
     def total(image: jax.Array) -> jax.Array:
-        return objective(network, targets, options, image)[0]
+        return mean_objective(network, targets, options, image)[0]
 
     def body(index: jax.Array, carry: tuple[State, History]) -> tuple[State, History]:
         state, history = carry
         image = state.image
-        (_, parts), gradient = jax.value_and_grad(objective, argnums=3, has_aux=True)(network, targets, options, image)
+        differentiated = jax.value_and_grad(mean_objective, argnums=3, has_aux=True)
+        (_, parts), gradient = differentiated(network, targets, options, image)
         if options.grey:
             gradient = _greyed(gradient)
         # Optax's bias correction raises a float to an integer count, which strict dtype promotion refuses.
@@ -383,9 +394,17 @@ def iterate(
         )
         return state, {name: history[name].at[index].set(value) for name, value in parts.items()}
 
-    names = ["total", "content", "style", "tv", *(["temporal"] if targets.temporal is not None else [])]
+    names = ["total", "content", "style", "tv", *(["temporal"] if targets[0].temporal is not None else [])]
     history = {name: jnp.zeros(limit) for name in names}
     return lax.fori_loop(0, count, body, (state, history))
+
+
+def mean_objective(
+    network: vgg.Network, targets: Sequence[Targets], options: Options, image: jax.Array
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The mean of `objective` over the sizes of several targets, to which the picture [H, W, 3] is brought."""
+    found = [objective(network, target, options, resize(image, target.size)) for target in targets]
+    return jax.tree.map(lambda *values: sum(values) / len(values), *found)
 
 
 def objective(
