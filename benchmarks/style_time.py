@@ -116,12 +116,12 @@ class Ours:
         self.prepare_seconds = time.perf_counter() - since
         since = time.perf_counter()
         self.network = self.network.using(form="fast")
-        arguments = (self.network, (self.targets,), self.options, self.state, jnp.int32(ITERATIONS), ITERATIONS)
+        arguments = (self.network, self.targets, self.options, self.state, jnp.int32(ITERATIONS), ITERATIONS)
         self.compiled = transfer.iterate.lower(*arguments).compile()
         self.compile_seconds = time.perf_counter() - since
 
     def run(self) -> None:
-        arguments = (self.network, (self.targets,), self.options, self.state, jnp.int32(ITERATIONS))
+        arguments = (self.network, self.targets, self.options, self.state, jnp.int32(ITERATIONS))
         self.state, history = self.compiled(*arguments)
         jax.block_until_ready(history)
 

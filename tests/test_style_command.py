@@ -393,7 +393,10 @@ def test_no_complaint_of_the_compiler_is_shown(files, capsys, monkeypatch):
 def test_losses_that_are_nothing_are_plotted_without_complaint(tmp_path):
     options = Style(pictures=DEMO, style_weight=0, tv_weight=0).options((320, 320, 3))
     for value in (0.0, 0.5):  # Only the content is wanted, and the start is it; or not.
-        lines = [{"step": step, "total": value, "content": value, "style": 1.0, "tv": 1.0} for step in range(3)]
+        lines = [
+            {"step": step, "total": value, "content": value, "style": 1.0, "tv": 1.0, "coarse": 0.0}
+            for step in range(3)
+        ]
         _plot(tmp_path / "losses.png", lines, options)  # Warnings are errors.
         assert (tmp_path / "losses.png").exists()
 

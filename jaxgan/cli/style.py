@@ -551,7 +551,7 @@ def _plot(path: Path, lines: list[dict[str, float]], options: "transfer.Options"
 
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
-    weights = {"content": options.content_weight, "style": options.style_weight, "tv": options.tv_weight}
+    weights = {name: getattr(options, f"{name}_weight") for name in ("content", "style", "tv", "coarse")}
     for name, weight in ({"total": 1.0} | weights).items():
         values = [weight * line[name] for line in lines]
         if max(values) > 0:  # What has no weight has no place on a logarithmic axis.

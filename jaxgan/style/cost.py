@@ -61,8 +61,8 @@ def release_after_compiling() -> None:
     if trim is None:
         return
 
-    def listen(event: str, seconds: float, **_: Any) -> None:
-        if event == _COMPILED and seconds > 1:
+    def listen(event: str, duration_secs: float, **_: Any) -> None:
+        if event == _COMPILED and duration_secs > 1:
             trim(0)
 
     jax.monitoring.register_event_duration_secs_listener(listen)

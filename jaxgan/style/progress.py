@@ -40,8 +40,7 @@ class Pace:
         """Begins.
 
         Args:
-            stages: (size, iterations) of each, as `recipe.stages` gives them; an iteration's time grows with the area,
-                and that of the sizes before it.
+            stages: (size, iterations) of each, as `recipe.stages` gives them; an iteration's time grows with the area.
             done: iterations before.
         """
         self._stages = stages
@@ -59,9 +58,8 @@ class Pace:
 
     def _work_left(self, step: int) -> float:
         """Iterations left, in iterations of the present size: an iteration's time grows with the area."""
-        areas = list(itertools.accumulate(fraction**2 for fraction, _ in self._stages))
-        present = next((area for area, end in zip(areas, self._ends, strict=True) if step <= end), areas[-1])
+        present = next((f for (f, _), end in zip(self._stages, self._ends, strict=True) if step <= end), 1.0)
         return sum(
-            area / present * max(0, end - max(step, end - count))
-            for area, (_, count), end in zip(areas, self._stages, self._ends, strict=True)
+            (fraction / present) ** 2 * max(0, end - max(step, end - count))
+            for (fraction, count), end in zip(self._stages, self._ends, strict=True)
         )

@@ -16,6 +16,9 @@ from jaxgan.style import transfer
 from jaxgan.support.errors import UserError
 from jaxgan.support.files import write_atomically
 
+_LAYOUT = 2
+"""Of the state's arrays in the file; a file of another one is of another command."""
+
 
 class Saved(NamedTuple):
     """Where a transfer stands.
@@ -39,7 +42,7 @@ class Saved(NamedTuple):
 
 def digest(settings: dict[str, Any], arrays: Iterable[np.ndarray | None]) -> str:
     """A hash of all that decides what comes of a transfer."""
-    found = hashlib.sha256(json.dumps([jaxgan.__version__, settings], sort_keys=True).encode())
+    found = hashlib.sha256(json.dumps([_LAYOUT, jaxgan.__version__, settings], sort_keys=True).encode())
     for array in arrays:
         found.update(b"none" if array is None else str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
     return found.hexdigest()

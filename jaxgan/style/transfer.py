@@ -1,8 +1,8 @@
 """Style transfer as one pure function, `stylize`, and the pieces it is made of.
 
 The picture is optimised in stages, from small to large, in a compiled loop a stage. A small picture is quick and gets
-the large forms right, since the network sees farther in it; each larger one starts from it and adds detail. It answers
-for the smaller sizes, too: the losses are the mean of those at all sizes so far, so that the forms found there stay.
+the large forms right, since the network sees farther in it; each larger one starts from it, adds detail, and is held to
+it, so that a picture looks alike at every size.
 
 References:
     Gatys, Ecker and Bethge, A Neural Algorithm of Artistic Style, arXiv 1508.06576.
@@ -58,10 +58,11 @@ class Options:
         optimizer: any Optax transformation, line searches included; give the same object each time, so that compiled
             programs are found again. None: `optimizer("adam", ...)`.
         padding: what the network sees beyond the picture's edges, whatever its module says; see `vgg.VGG`.
+        coarse_weight: of the distance from the result of the stage before, at that one's size.
         temporal_weight: of the distance from a frame before; see `stylize`.
         grey: keep the picture grey: all three channels get the mean of their gradients.
-        stages: (size as a fraction of the content's, iterations), from small to large; the losses of each are the
-            mean over its size and those before. None: as `recipe.stages` has them for the content's size.
+        stages: (size as a fraction of the content's, iterations), from small to large. None: as `recipe.stages` has
+            them for the content's size.
         band_rows: evaluate the network in bands of so many rows (a multiple of 32), one after another, in the memory
             of one; the result is the same. 0: all at once.
         rows: splits the rows of the picture over devices; see `jaxgan.style.parallel`.
@@ -70,6 +71,7 @@ class Options:
     content_weight: Any = recipe.CONTENT_WEIGHT
     style_weight: Any = recipe.STYLE_WEIGHT
     tv_weight: Any = recipe.TV_WEIGHT
+    coarse_weight: Any = recipe.COARSE_WEIGHT
     temporal_weight: Any = recipe.TEMPORAL_WEIGHT
     blend: Any = None
     average: Any = recipe.AVERAGE
@@ -90,10 +92,9 @@ class Options:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Targets:
-    """What a picture aims at, at one size.
+    """What a stage aims at.
 
     Attributes:
-        size: height and width.
         content: features [1, h, w, C] of the content, a layer each.
         content_scale: what each layer's content loss is divided by.
         style: for each layer a tuple of targets, one a region.
@@ -102,7 +103,6 @@ class Targets:
         temporal: the frame before, and how far it is to be trusted; see `Temporal`.
     """
 
-    size: tuple[int, int] = dataclasses.field(metadata=_STATIC)
     content: dict[str, jax.Array]
     content_scale: dict[str, jax.Array]
     style: dict[str, tuple[Any, ...]]
@@ -133,12 +133,14 @@ class State:
         optimizer: the state of the optimiser.
         sum: exponentially weighted sum of the stage's iterates, [H, W, 3].
         weight: sum of those weights.
+        coarse: [h, w, 3] in 0..1, the result of the stage before; [0, 0, 3] at the first.
     """
 
     image: jax.Array
     optimizer: Any
     sum: jax.Array
     weight: jax.Array
+    coarse: jax.Array
 
 
 def stylize(
@@ -174,8 +176,8 @@ def stylize(
             there, with the same numbers as without an interruption.
 
     Returns:
-        The picture [H, W, 3] in 0..1, and the losses "total", "content", "style", "tv" [iterations] of the iterates,
-        those before `resume` left out; total is the weighted sum of the others.
+        The picture [H, W, 3] in 0..1, and the losses "total", "content", "style", "tv" and "coarse" [iterations] of the
+        iterates, those before `resume` left out; total is the weighted sum of the others.
 
     Raises:
         UserError: pictures, masks or layers do not fit.
@@ -186,14 +188,13 @@ def stylize(
     _check(network, content, styles, options, masks, start, temporal)
     before, state = (0, None) if resume is None else resume
     histories, first = [], 0
-    targets: dict[tuple[int, int], Targets] = {}
     quick, fast = network.using(form="quick"), network.using(form="fast")
     for fraction, iterations in options.stages:
         past, first = max(before - first, 0), first + iterations
-        size = stage_size(content.shape, fraction)
-        targets[size] = prepare(quick, content, tuple(styles), options, masks, fraction, temporal)
         if before and past >= iterations and first != sum(count for _, count in options.stages):
             continue
+        size = stage_size(content.shape, fraction)
+        targets = prepare(quick, content, tuple(styles), options, masks, fraction, temporal)
         if state is None:
             state = begin(content, tuple(styles), options, key, start, size)
         elif not past:
@@ -202,7 +203,7 @@ def stylize(
         limit = min(chunk or iterations, iterations)
         for done in range(past, iterations, max(limit, 1)):
             count = min(limit, iterations - done)
-            state, history = iterate(here, tuple(targets.values()), options, state, jnp.int32(count), limit)
+            state, history = iterate(here, targets, options, state, jnp.int32(count), limit)
             histories.append({name: values[:count] for name, values in history.items()})
             if on_chunk is not None:
                 on_chunk(state, histories[-1])
@@ -262,7 +263,7 @@ def prepare(
     fraction: float,
     temporal: Temporal | None = None,
 ) -> Targets:
-    """What a picture aims at, at a fraction of its size: the features of the content, the moments of the styles."""
+    """What a stage aims at: the features of the content and the moments of the styles, at its size."""
     size = stage_size(content.shape, fraction)
     content = resize(content, size)
     goals = _content_features(network, options, content)
@@ -282,7 +283,6 @@ def prepare(
         return worst + 1e-12 if options.relative else jnp.float32(1)
 
     return Targets(
-        size=size,
         content=goals,
         content_scale={name: scale(losses.content(jnp.zeros_like(goal), goal)) for name, goal in goals.items()},
         style=style,
@@ -322,7 +322,7 @@ def begin(
         image = jnp.clip(mean + noise @ vectors.T, 0, 1)
     if options.grey:
         image = _greyed(image)
-    return _fresh(image, _optimizer(options).init(image))
+    return _fresh(image, _optimizer(options).init(image), jnp.zeros((0, 0, 3)))
 
 
 @functools.partial(jax.jit, static_argnames="size")
@@ -332,33 +332,30 @@ def enlarge(options: Options, state: State, size: tuple[int, int]) -> State:
     An optimiser that remembers anything but numbers and arrays like the picture (L-BFGS) starts afresh.
     """
     shape = state.image.shape
-    image = resize(picture(state), size)
+    result = picture(state)
+    coarse = state.coarse if shape[:2] == size else result
+    image = resize(result, size)
     fresh = _optimizer(options).init(image)
     pairs = zip(jax.tree.leaves(state.optimizer), jax.tree.leaves(fresh), strict=True)
     if not all(old.shape in (shape, ()) for old, _ in pairs):
-        return _fresh(image, fresh)
+        return _fresh(image, fresh, coarse)
     # Linear interpolation keeps second moments positive.
     carried = [
         jax.image.resize(old, image.shape, "linear") if old.shape == shape else old
         for old in jax.tree.leaves(state.optimizer)
     ]
-    return _fresh(image, jax.tree.unflatten(jax.tree.structure(fresh), carried))
+    return _fresh(image, jax.tree.unflatten(jax.tree.structure(fresh), carried), coarse)
 
 
 @functools.partial(jax.jit, static_argnames="limit", donate_argnames="state")
 def iterate(
-    network: vgg.Network,
-    targets: tuple[Targets, ...],
-    options: Options,
-    state: State,
-    count: jax.Array,
-    limit: int,
+    network: vgg.Network, targets: Targets, options: Options, state: State, count: jax.Array, limit: int
 ) -> tuple[State, History]:
     """Runs some iterations of a stage.
 
     Args:
         network: the network.
-        targets: what the picture aims at, at the sizes whose mean counts.
+        targets: what the stage aims at.
         options: what to want.
         state: the state; its memory is used for the result.
         count: iterations, not above `limit`. Traced: any count runs the same program.
@@ -370,13 +367,13 @@ def iterate(
     optimizer = _optimizer(options)
 
     def total(image: jax.Array) -> jax.Array:
-        return mean_objective(network, targets, options, image)[0]
+        return objective(network, targets, options, image, state.coarse)[0]
 
     def body(index: jax.Array, carry: tuple[State, History]) -> tuple[State, History]:
         state, history = carry
         image = state.image
-        differentiated = jax.value_and_grad(mean_objective, argnums=3, has_aux=True)
-        (_, parts), gradient = differentiated(network, targets, options, image)
+        differentiated = jax.value_and_grad(objective, argnums=3, has_aux=True)
+        (_, parts), gradient = differentiated(network, targets, options, image, state.coarse)
         if options.grey:
             gradient = _greyed(gradient)
         # Optax's bias correction raises a float to an integer count, which strict dtype promotion refuses.
@@ -386,7 +383,8 @@ def iterate(
             )
         image = jnp.clip(jnp.asarray(optax.apply_updates(image, updates)), 0, 1)
         decay = jnp.asarray(options.average, jnp.float32)
-        state = State(
+        state = dataclasses.replace(
+            state,
             image=image,
             optimizer=memory,
             sum=decay * state.sum + (1 - decay) * image,
@@ -394,23 +392,23 @@ def iterate(
         )
         return state, {name: history[name].at[index].set(value) for name, value in parts.items()}
 
-    names = ["total", "content", "style", "tv", *(["temporal"] if targets[0].temporal is not None else [])]
+    names = ["total", "content", "style", "tv", "coarse", *(["temporal"] if targets.temporal is not None else [])]
     history = {name: jnp.zeros(limit) for name in names}
     return lax.fori_loop(0, count, body, (state, history))
 
 
-def mean_objective(
-    network: vgg.Network, targets: Sequence[Targets], options: Options, image: jax.Array
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The mean of `objective` over the sizes of several targets, to which the picture [H, W, 3] is brought."""
-    found = [objective(network, target, options, resize(image, target.size)) for target in targets]
-    return jax.tree.map(lambda *values: sum(values) / len(values), *found)
-
-
 def objective(
-    network: vgg.Network, targets: Targets, options: Options, image: jax.Array
+    network: vgg.Network, targets: Targets, options: Options, image: jax.Array, coarse: jax.Array | None = None
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The loss of a picture [H, W, 3]: the weighted sum, and its parts by their names in the history."""
+    """The loss of a picture [H, W, 3]: the weighted sum, and its parts by their names in the history.
+
+    Args:
+        network: the network.
+        targets: what the picture aims at.
+        options: what to want.
+        image: the picture.
+        coarse: [h, w, 3], a smaller result to be held to; None or [0, 0, 3]: none.
+    """
     if options.rows is not None:
         image = lax.with_sharding_constraint(image, options.rows)
     style_layers, content_layers = dict(options.style_layers), dict(options.content_layers)
@@ -455,8 +453,17 @@ def objective(
             loss = options.style_loss.distance(mean, targets.style[name][region])
             loss = loss / targets.style_scale[name][region]
             style = style + shares[region] * loss * (layer_weight / sum(style_layers.values()))
-    parts = {"content": content, "style": style, "tv": losses.total_variation(image, options.tv_power)}
-    wanted = {"content": options.content_weight, "style": options.style_weight, "tv": options.tv_weight}
+    apart = jnp.float32(0)
+    if coarse is not None and coarse.size:
+        apart = jnp.mean(jnp.square(resize(image, (coarse.shape[0], coarse.shape[1])) - coarse))
+    variation = losses.total_variation(image, options.tv_power)
+    parts = {"content": content, "style": style, "tv": variation, "coarse": apart}
+    wanted = {
+        "content": options.content_weight,
+        "style": options.style_weight,
+        "tv": options.tv_weight,
+        "coarse": options.coarse_weight,
+    }
     if targets.temporal is not None:
         parts["temporal"] = losses.temporal(image, targets.temporal.frame, targets.temporal.trust)
         wanted["temporal"] = options.temporal_weight
@@ -482,10 +489,10 @@ def _greyed(image: jax.Array) -> jax.Array:
     return jnp.broadcast_to(jnp.mean(image, axis=-1, keepdims=True), image.shape)
 
 
-def _fresh(image: jax.Array, optimizer: Any) -> State:
+def _fresh(image: jax.Array, optimizer: Any, coarse: jax.Array) -> State:
     # An optimiser may begin with weakly typed numbers, and have strong ones after an update: a second program.
     optimizer = jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), optimizer)
-    return State(image, optimizer, jnp.zeros_like(image), jnp.float32(0))
+    return State(image, optimizer, jnp.zeros_like(image), jnp.float32(0), coarse)
 
 
 class _Band(NamedTuple):
