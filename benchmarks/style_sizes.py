@@ -4,7 +4,7 @@
         [--largest 2048] [--steps N]
 
 Makes one pair (the demonstration's, if not told otherwise) at each size by `jaxgan style`, and the largest by 60
-iterations from the result before it, in bands. Prints of each, shrunk to 256 px, the style loss beside that of the
+iterations from the result before it, half of them at that one's size, in bands. Prints of each, shrunk to 256 px, the style loss beside that of the
 first size's result; and how much rows at the edges of bands differ from their neighbours, beside all other rows. What
 is there already is left alone: the same command goes on.
 """
@@ -61,7 +61,7 @@ def main() -> None:
     if options.largest:
         path, before = options.out / f"{options.largest}.png", made[options.sizes[-1]]
         if not path.exists():
-            extra = ["--steps", "60", "--scales", "1", "--init", str(before), "--save-memory"]
+            extra = ["--steps", "60", "--scales", "2", "--init", str(before), "--save-memory"]
             cli.main([*pair, "--size", str(options.largest), *extra, "--out", str(path)])
         made[options.largest] = path
     first = style_loss(made[options.sizes[0]], options.style)
