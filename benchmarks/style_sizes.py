@@ -4,9 +4,9 @@
         [--largest 2048] [--steps N]
 
 Makes one pair (the demonstration's, if not told otherwise) at each size by `jaxgan style`, and the largest by 60
-iterations from the result before it, half of them at that one's size, in bands. Prints of each, shrunk to 256 px, the style loss beside that of the
-first size's result; and how much rows at the edges of bands differ from their neighbours, beside all other rows. What
-is there already is left alone: the same command goes on.
+iterations from the result before it, half of them at that one's size, in bands. Prints of each, shrunk to 256 px, the
+style loss beside that of the first size's result; and how much rows at the edges of bands differ from their
+neighbours, beside all other rows. What is there already is left alone: the same command goes on.
 """
 
 import argparse

@@ -3,7 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import record_style
+from jax.test_util import check_grads
 
+from jaxgan.models import layers
 from jaxgan.models.conv import conv
 from jaxgan.style import vgg
 from jaxgan.support.errors import UserError
@@ -108,3 +110,20 @@ def test_remat_and_bfloat16_change_little(small):
     np.testing.assert_allclose(gradient(small.using(remat=True)), exact, rtol=1e-4, atol=1e-6)
     rough = gradient(small.using(dtype="bfloat16"))
     assert jnp.linalg.norm(rough - exact) < 0.1 * jnp.linalg.norm(exact)
+
+
+@pytest.mark.parametrize("kind", ["max", "average"])
+def test_poolings_gradients_are_those_of_jax(kind):
+    pool, mine = getattr(layers, f"{kind}_pool"), getattr(vgg, f"_{kind}_pool")
+    x = jax.random.normal(jax.random.key(0), (2, 6, 8, 3))
+    weights = jax.random.normal(jax.random.key(1), (2, 3, 4, 3))
+    np.testing.assert_array_equal(mine(x), pool(x))
+
+    def gradient(function):
+        return jax.grad(lambda x: jnp.sum(weights * jnp.square(function(x))))(x)
+
+    np.testing.assert_allclose(gradient(mine), gradient(pool), rtol=1e-6)
+    # Where all four are alike, each gets a quarter.
+    flat = jax.grad(lambda x: jnp.sum(mine(x)))(jnp.ones((1, 2, 2, 1)))
+    np.testing.assert_array_equal(flat, np.full((1, 2, 2, 1), 0.25))
+    check_grads(mine, (x,), order=2, modes=["fwd", "rev"], atol=0.01, rtol=0.01)
