@@ -31,7 +31,7 @@ import optax
 
 import jaxgan
 from jaxgan.cli import style as command
-from jaxgan.style import losses, recipe, transfer, vgg, weights
+from jaxgan.style import cost, losses, recipe, transfer, vgg, weights
 from jaxgan.style import pictures as files
 from jaxgan.support.console import open_console
 
@@ -202,6 +202,7 @@ def same(size: int) -> None:
 
 def memory(side: str, size: int) -> None:
     if side.startswith("jaxgan"):
+        cost.release_after_compiling()  # As the command does.
         Ours(size, saving=side == "jaxgan-saving").run()
     else:
         theirs = torch_side(size)
