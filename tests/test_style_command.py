@@ -2,7 +2,9 @@ import dataclasses
 import json
 import os
 import signal
+import types
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -431,6 +433,31 @@ def test_bands_are_chosen_where_memory_is_short(monkeypatch, capsys):
     assert rows == 32
     assert "it may not fit: take a smaller --size" in said
     assert fitted(2 * needed, dataclasses.replace(command, save_memory=True))[:2] == (256, True)
+
+
+def test_what_compiling_took_is_given_back(monkeypatch):
+    from jaxgan.style import cost
+
+    trimmed, listeners = [], []
+    library = types.SimpleNamespace(malloc_trim=trimmed.append)
+    monkeypatch.setattr(cost.ctypes, "CDLL", lambda name: library)
+    register = jax.monitoring.register_event_duration_secs_listener
+    monkeypatch.setattr(jax.monitoring, "register_event_duration_secs_listener", listeners.append)
+    cost.release_after_compiling.__wrapped__()
+    (listen,) = listeners
+    happened = []
+
+    def note(event, duration_secs, **_):
+        happened.append(event)
+
+    register(note)
+    jax.jit(lambda x: x * 3.25 + 1)(jnp.ones(7))
+    jax.monitoring.unregister_event_duration_listener(note)
+    for event in happened:  # As they are called today; as if each had taken long.
+        listen(event, 2.0, fun_name="f")
+    assert trimmed == [0] * happened.count("/jax/core/compile/backend_compile_duration") != []
+    listen("/jax/core/compile/backend_compile_duration", 0.5)
+    assert len(trimmed) == happened.count("/jax/core/compile/backend_compile_duration")
 
 
 def test_a_huge_weight_changes_the_picture(files):
