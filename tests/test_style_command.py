@@ -432,6 +432,9 @@ def test_bands_are_chosen_where_memory_is_short(monkeypatch, capsys):
     rows, _, said = fitted(2**28)
     assert rows == 32
     assert "it may not fit: take a smaller --size" in said
+    # A small picture's memory is the compiler's, which bands do not lessen.
+    assert command.fitted(network, options, (256, 256, 3), console)[1].band_rows == 0
+    assert "it may not fit" in capsys.readouterr().err
     assert fitted(2 * needed, dataclasses.replace(command, save_memory=True))[:2] == (256, True)
 
 

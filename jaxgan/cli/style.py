@@ -321,7 +321,8 @@ class Style:
         free = cost.available()
         choices = [(rows, cost.memory(network.module, shape, layers, rows)) for rows in (0, *cost.BANDS)]
         fitting = [choice for choice in choices[self.save_memory :] if choice[1] <= cost.SHARE * free]
-        rows, taken = fitting[0] if fitting else choices[-1]
+        # Bands do not lessen what compiling takes: where they gain nothing, the whole picture comes first.
+        rows, taken = fitting[0] if fitting else min(choices[self.save_memory :], key=lambda choice: choice[1])
         how = f", in bands of {rows} rows" if rows and not self.save_memory else ""
         said = f"{shape[1]} x {shape[0]} pixels: about {taken / 2**30:.1f} GiB of memory{how}"
         if not fitting:

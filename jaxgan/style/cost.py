@@ -15,8 +15,8 @@ _BASE = 1.05 * 2**30  # What a process takes besides: libraries, weights, compil
 _COMPILING = 2.4 * 2**30  # What it takes while it compiles a program in the fast form.
 _PER_PIXEL = 264  # Bytes: the picture, its gradient, the optimiser's moments, the content's features, and their copies.
 _KEPT = 3.24  # Copies of each convolution's output that a program holds at once, by XLA's own account.
+_COMPILED = "/jax/core/compile/backend_compile_duration"  # JAX's name for the event.
 SHARE = 0.8  # Of what is free; other programs want some, too.
-_COMPILED = "/jax/core/compile/backend_compile_duration"
 BANDS = (256, 128, 64, 32)
 
 

@@ -329,6 +329,8 @@ def begin(
 def enlarge(options: Options, state: State, size: tuple[int, int]) -> State:
     """The state at the beginning of the next stage: the picture, and the optimiser's moments, brought to its size.
 
+    It is held to the result so far; where the size stays, to what that was held to.
+
     An optimiser that remembers anything but numbers and arrays like the picture (L-BFGS) starts afresh.
     """
     shape = state.image.shape
@@ -458,18 +460,11 @@ def objective(
         apart = jnp.mean(jnp.square(resize(image, (coarse.shape[0], coarse.shape[1])) - coarse))
     variation = losses.total_variation(image, options.tv_power)
     parts = {"content": content, "style": style, "tv": variation, "coarse": apart}
-    wanted = {
-        "content": options.content_weight,
-        "style": options.style_weight,
-        "tv": options.tv_weight,
-        "coarse": options.coarse_weight,
-    }
     if targets.temporal is not None:
         parts["temporal"] = losses.temporal(image, targets.temporal.frame, targets.temporal.trust)
-        wanted["temporal"] = options.temporal_weight
     total = jnp.float32(0)
     for name, value in parts.items():
-        total = total + jnp.asarray(wanted[name], jnp.float32) * value
+        total = total + jnp.asarray(getattr(options, f"{name}_weight"), jnp.float32) * value
     return total, parts | {"total": total}
 
 
