@@ -51,7 +51,7 @@ class Style:
     size: int | Literal["original"] | None = None
     """Pixels of the result's longer side; original: as many as the content has. 512 if not given; a film's own."""
     style_weight: float = recipe.STYLE_WEIGHT
-    """More: more style. 5 changes surfaces only, 100 lets forms go."""
+    """More: more style. With 20, faces begin to break up."""
     content_weight: float = recipe.CONTENT_WEIGHT
     """More: the content's forms stay."""
     tv_weight: float = recipe.TV_WEIGHT
