@@ -401,7 +401,9 @@ def _close(member: Trainee, console: Console, step: int, closing: bool) -> None:
     if member.early:
         print(f"Stopped early at step {step}: {plan.best} has not been better for {plan.patience} looks.")
     elif step >= plan.steps:
-        print(f"Done, {step} steps: {run}/ has samples/, samples.gif, losses.png, metrics.jsonl, checkpoints/.")
+        names = ("samples/", "samples.gif", "losses.png", "metrics.jsonl", "checkpoints/")
+        there = ", ".join(name for name in names if (run / name).exists())  # One look makes no samples.gif.
+        print(f"Done, {step} steps: {run}/ has {there}.")
     else:
         again = shlex.join(["jaxgan", "train", str(run)])
         print(f"Stopped at step {step} of {plan.steps}, saved. Go on with: {again}")
