@@ -25,7 +25,7 @@ from pathlib import Path
 
 CONFIGS = ("mnist_fc", "mnist_dcgan", "mnist_conditional", "stacked_mnist", "ring", "grid", "own_images")
 FAMILIES = ("biggan", "progressive", "msg", "stylegan2", "r3gan")
-SIZED = tuple(f"{name}_{size}" for size in (32, 64) for name in FAMILIES if (name, size) != ("biggan", 64))
+SIZED = [f"{name}_{size}" for size in (32, 64) for name in FAMILIES if (name, size) != ("biggan", 64)] + ["gat_64"]
 
 
 def command(name: str, pictures: Path, run: Path, *flags: str) -> list[str]:

@@ -14,6 +14,7 @@ References:
     Karras et al., Training Generative Adversarial Networks with Limited Data, arXiv 2006.06676.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -250,14 +251,33 @@ def guided(key: jax.Array, index: jax.Array, image: Any, levels: tuple[float, ..
     References:
         Hyun et al., Scalable GANs with Transformers, arXiv 2509.24935, section 3.2; .885, .76, .51, .01 there.
     """
+    pictures = repeated(image, levels)
+    keys = each(key, jnp.arange(len(levels), dtype=jnp.int32))
+    fresh = jax.vmap(lambda key: normal(key, index, pictures[0].shape[1:]))(keys).astype(pictures[0].dtype)
     shown, total, before = [], 0, 0.0
-    for place, (level, picture) in reversed(list(enumerate(zip(levels, repeated(image, levels), strict=True)))):
+    for place, (level, picture) in reversed(list(enumerate(zip(levels, pictures, strict=True)))):
         kept = (1 - level) / (1 - before)
-        fresh = normal(jax.random.fold_in(key, place), index, picture.shape[1:]).astype(picture.dtype)
-        total = kept * total + math.sqrt(max(0, level**2 - (kept * before) ** 2)) * fresh
-        shown.append((1 - level) * picture + total)
+        total = stored(index, kept * total + math.sqrt(max(0, level**2 - (kept * before) ** 2)) * fresh[place])
+        shown.append(stored(index, (1 - level) * picture + total))
         before = level
     return tuple(shown[::-1])
+
+
+def stored(index: jax.Array, image: jax.Array) -> jax.Array:
+    """The images, on CPU written to memory as they are.
+
+    What reads them in another order, as patches are, would else have XLA compute them again in that order, all draws
+    anew for every pixel: GAT's step on CPU took twice as long. Its barriers do not last until then; a branch does.
+
+    Args:
+        index: int32 [N], each example's place; never negative, which the compiler does not know.
+        image: array of any shape.
+
+    Returns:
+        image.
+    """
+    branch = functools.partial(jax.lax.cond, index[0] >= 0, lambda image: image, jnp.negative)
+    return jax.lax.platform_dependent(image, cpu=branch, default=lambda image: image)
 
 
 def adapt(
@@ -295,6 +315,10 @@ def _changed(keys: jax.Array, image: Any, probability: jax.Array, change: Callab
 
 def _each(keys: jax.Array, image: Any, change: Callable[[jax.Array, jax.Array], jax.Array]) -> Any:
     """Changes each example [H, W, C] of each array by its key."""
+    leaves, structure = jax.tree.flatten(image)
+    if len(leaves) > 1 and len({leaf.shape for leaf in leaves}) == 1:
+        changed = jax.vmap(jax.vmap(change, (None, 0)))(keys, jnp.stack(leaves, axis=1))
+        return structure.unflatten([changed[:, place] for place in range(len(leaves))])
     return jax.tree.map(lambda leaf: jax.vmap(change)(keys, leaf), image)
 
 

@@ -88,6 +88,7 @@ def moved(game: Game, state: TrainState, batch: Batch, key: jax.Array, kind: str
     """What the discriminator is shown of "real" or "fake" images a small step away: all else about them stays."""
     step = jnp.asarray(game.difference, jnp.result_type(float))
     other = augment.noise(stream(key, f"difference {kind}"), batch["index"], image, step)
+    other = jax.tree.map(functools.partial(augment.stored, batch["index"]), other)
     return shown(game, state, other, batch, stream(key, f"shown {kind}"), like=image)
 
 
