@@ -9,6 +9,7 @@ noise, mixed styles, path lengths, penalties, pyramids, growing layers, conditio
 import dataclasses
 import functools
 import json
+import re
 import sys
 from typing import Any
 
@@ -79,8 +80,9 @@ FAMILIES = {
 }
 
 
-# pmap maps with `check_vma=False`, our shard_map with True: path lengths under both.
-KINDS = {name: ("jit", "shard_map", *(("pmap",) if name == "stylegan2" else ())) for name in FAMILIES}
+# pmap maps with `check_vma=False`, our shard_map with True: path lengths under both. "split" splits parameters, too.
+MORE = {"stylegan2": ("pmap", "split"), "gat": ("split",)}
+KINDS = {name: ("jit", "shard_map", *MORE.get(name, ())) for name in FAMILIES}
 
 
 def prepared(config):
@@ -107,8 +109,9 @@ def game_of(config, axis, **stage):
     return dataclasses.replace(game, generator_optimizer=optax.sgd(0.01), discriminator_optimizer=optax.sgd(0.01))
 
 
-def run(config, kind, devices):
-    placement = parallel.place(kind, devices=jax.devices()[:devices])
+def run(config, kind: Any, devices):
+    model = devices if kind == "split" else 1
+    placement = parallel.place("jit" if model > 1 else kind, model, jax.devices()[:devices])
     classes = 3 if config.conditional else 0
     random = np.random.default_rng(0)
     images, labels = random.integers(0, 256, (100, *SHAPE), np.uint8), random.integers(0, 3, 100, np.int32)
@@ -117,6 +120,12 @@ def run(config, kind, devices):
     state = jax.device_put(initial(config), parallel.shard_state(placement, initial(config)))
     key = parallel.key(placement, 0)
     compiled = programs.compile_steps(placement, game, source, state, key)
+    if model > 1:
+        split = [leaf for leaf in jax.tree.leaves(state) if leaf.sharding.shard_shape(leaf.shape) != leaf.shape]
+        assert len(split) > 10, "little was split"
+        text: Any = compiled
+        moved = re.findall(r" (all-to-all|collective-permute)\(", text.as_text())
+        assert not moved, "parameters are gathered; features stay where they are"
     items = parallel.put_items(placement, programs.gather_items(source, 0, STEPS))
     resident = parallel.put_everywhere(placement, source.resident)
     state, metrics = compiled(state, resident, items, parallel.put_everywhere(placement, np.int32(STEPS)), key)
@@ -125,6 +134,7 @@ def run(config, kind, devices):
 
 def main():
     cheap_random.use()
+    parallel.SPLIT_FROM = 64
     assert len(jax.devices()) == 2
     found = {}
     for name in sys.argv[1:] or FAMILIES:

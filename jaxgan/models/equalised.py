@@ -48,7 +48,7 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         initial = nn.initializers.normal(1 / self.rate)
-        kernel = self.param("kernel", initial, (x.shape[-1], self.features), jnp.float32)
+        kernel = layers.kernel(self, initial, (x.shape[-1], self.features))
         scale = self.rate * self.gain / math.sqrt(x.shape[-1])
         x = layers.matmul(x.astype(self.dtype), kernel * scale)
         if self.use_bias:
@@ -80,7 +80,7 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.kernel, self.kernel, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.normal(1.0), shape, jnp.float32)
+        kernel = layers.kernel(self, nn.initializers.normal(1.0), shape)
         kernel = kernel * (self.gain / math.sqrt(math.prod(shape[:3])))
         x = convolve(x.astype(self.dtype), kernel, self.resample)
         if self.use_bias:

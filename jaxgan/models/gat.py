@@ -343,7 +343,7 @@ class _Slow(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         init = nn.initializers.variance_scaling(1e4, "fan_avg", "uniform")
-        kernel = self.param("kernel", init, (x.shape[-1], self.features), jnp.float32)
+        kernel = layers.kernel(self, init, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         return jnp.matmul(x.astype(kernel.dtype), 0.01 * kernel, precision="highest") + 0.01 * bias
 

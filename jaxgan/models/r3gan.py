@@ -148,7 +148,7 @@ class Block(nn.Module):
             raise ValueError(f"groups of {group} do not divide the {features} features of a block")
         expand = layers.Dense(features, dtype=self.dtype, kernel_init=_msr(self.gain), name="expand")
         y = layers.leaky_relu(expand(x))
-        kernel = self.param("kernel", _msr(self.gain), (3, 3, group, features), jnp.float32)
+        kernel = layers.kernel(self, _msr(self.gain), (3, 3, group, features))
         bias = self.param("bias", nn.initializers.zeros, (features,), jnp.float32)
         y = layers.leaky_relu(layers.plus(conv.grouped(y, kernel), bias))
         project = layers.Dense(

@@ -173,7 +173,7 @@ class _Styled(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, style: jax.Array, train: bool) -> jax.Array:
         scale = equalised.Dense(x.shape[-1], bias_init=1, name="affine")(style)
-        kernel = self.param("kernel", nn.initializers.normal(1.0), (3, 3, x.shape[-1], self.features), jnp.float32)
+        kernel = layers.kernel(self, nn.initializers.normal(1.0), (3, 3, x.shape[-1], self.features))
         x = modulated(x, kernel / math.sqrt(math.prod(kernel.shape[:3])), scale, self.up)
         fixed = self.variable(
             "noise", "noise", lambda: jax.random.normal(self.make_rng("params"), x.shape[1:3], jnp.float32)
@@ -197,7 +197,7 @@ class _ToPicture(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, style: jax.Array) -> jax.Array:
         scale = equalised.Dense(x.shape[-1], bias_init=1, name="affine")(style) / math.sqrt(x.shape[-1])
-        kernel = self.param("kernel", nn.initializers.normal(1.0), (1, 1, x.shape[-1], self.channels), jnp.float32)
+        kernel = layers.kernel(self, nn.initializers.normal(1.0), (1, 1, x.shape[-1], self.channels))
         bias = self.param("bias", nn.initializers.zeros, (self.channels,), jnp.float32)
         picture = equalised.convolve(x.astype(jnp.float32) * scale[:, None, None], kernel) + bias
         return equalised.clamped(picture, self.clamp)

@@ -164,19 +164,21 @@ def check_batch(placement: Placement, batch_size: int, accumulate: int = 1, grou
 def shard_state(placement: Placement, state: Any) -> Any:
     """Where each array of a state (or of its shapes) goes, a pytree of shardings.
 
-    Arrays of `SPLIT_FROM` numbers or more are split along "model", in their longest dimension that divides (FSDP,
-    arXiv 2304.11277); the others are everywhere.
+    Kernels, embeddings and what optimisers and averages keep of them are split along "model", in their longest
+    dimension that divides, where they have `SPLIT_FROM` numbers or more (FSDP, arXiv 2304.11277). All else is
+    everywhere: by a bias that is split, features would come to be split as well.
     """
     model = placement.mesh.shape[MODEL]
 
-    def sharding(leaf: Any) -> NamedSharding:
+    def sharding(path: Any, leaf: Any) -> NamedSharding:
         possible = [at for at, size in enumerate(leaf.shape) if size % model == 0]
-        if model == 1 or leaf.size < SPLIT_FROM or not possible:
+        named = getattr(path[-1], "key", "") if path else ""
+        if model == 1 or named not in ("kernel", "embedding") or leaf.size < SPLIT_FROM or not possible:
             return placement.everywhere
         longest = max(possible, key=lambda at: leaf.shape[at])
         return NamedSharding(placement.mesh, P(*(MODEL if at == longest else None for at in range(leaf.ndim))))
 
-    return jax.tree.map(sharding, state)
+    return jax.tree_util.tree_map_with_path(sharding, state)
 
 
 def key(placement: Placement, seed: int) -> jax.Array:
@@ -237,7 +239,7 @@ def loop_program(
     if placement.kind == "jit":
         shardings = shard_state(placement, state)
         program = jax.jit(
-            loop,
+            _meshed(placement.mesh, loop) if placement.mesh.shape[MODEL] > 1 else loop,
             in_shardings=(shardings, everywhere, placement.items, everywhere, everywhere),
             out_shardings=(shardings, everywhere),
             donate_argnums=0,
@@ -248,6 +250,16 @@ def loop_program(
         mapped = jax.shard_map(loop, mesh=placement.mesh, in_specs=specs, out_specs=P())
         program = jax.jit(mapped, donate_argnums=0)
     return program, (state, resident, items, jax.ShapeDtypeStruct((), jnp.int32), key)
+
+
+def _meshed(mesh: Mesh, loop: Loop) -> Loop:
+    """The loop, in which layers find the mesh over which their parameters are split (`layers.kernel`)."""
+
+    def meshed(*arguments: Any) -> Any:
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return loop(*arguments)
+
+    return meshed
 
 
 def compile_ahead(program: Any, arguments: tuple[Any, ...], foretell: Callable[[float], None] | None = None) -> Any:
