@@ -110,8 +110,8 @@ def game_of(config, axis, **stage):
 
 
 def run(config, kind: Any, devices):
-    model = devices if kind == "split" else 1
-    placement = parallel.place("jit" if model > 1 else kind, model, jax.devices()[:devices])
+    kind, model = ("jit", devices) if kind == "split" else (kind, 1)
+    placement = parallel.place(kind, model, jax.devices()[:devices])
     classes = 3 if config.conditional else 0
     random = np.random.default_rng(0)
     images, labels = random.integers(0, 256, (100, *SHAPE), np.uint8), random.integers(0, 3, 100, np.int32)
