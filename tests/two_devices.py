@@ -122,7 +122,7 @@ def run(config, kind: Any, devices):
     compiled = programs.compile_steps(placement, game, source, state, key)
     if model > 1:
         split = [leaf for leaf in jax.tree.leaves(state) if leaf.sharding.shard_shape(leaf.shape) != leaf.shape]
-        assert len(split) > 10, "little was split"
+        assert split, "nothing was split"
         text: Any = compiled
         moved = re.findall(r" (all-to-all|collective-permute)\(", text.as_text())
         assert not moved, "parameters are gathered; features stay where they are"

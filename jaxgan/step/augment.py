@@ -22,6 +22,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxgan.models import conv
 from jaxgan.step import warp, window
 from jaxgan.step.keys import each, normal, stream
 
@@ -277,7 +278,7 @@ def stored(index: jax.Array, image: jax.Array) -> jax.Array:
         image.
     """
     branch = functools.partial(jax.lax.cond, index[0] >= 0, lambda image: image, jnp.negative)
-    return jax.lax.platform_dependent(image, cpu=branch, default=lambda image: image)
+    return conv.by_platform(image, cpu=branch, default=lambda image: image)
 
 
 def adapt(
