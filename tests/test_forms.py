@@ -64,6 +64,8 @@ def test_the_form_depends_on_the_config_and_the_platform_alone():
     assert spans(CONFIG, "tpu") == spans(with_fields(precision="bfloat16")) == [("quick", 9)]
     points = with_fields(generator=cfg.MLPGenerator(), discriminator=cfg.MLPDiscriminator())
     assert spans(points) == [("quick", 9)]
+    patches = with_fields(generator=cfg.GATGenerator(), discriminator=cfg.GATDiscriminator())
+    assert spans(patches) == [("quick", 9)]
     pair = {"generator": cfg.ProgressiveGenerator(), "discriminator": cfg.ProgressiveDiscriminator()}
     growing = with_fields(**pair, grow=(2, 6), steps=20)
     assert spans(growing) == [("quick", 2), ("quick", 6), ("quick", 10), ("fast", 20)]

@@ -36,6 +36,7 @@ _MODULES: dict[str, Any] = {
 }
 """By the kinds of configs; each has a Generator and a Discriminator."""
 
+_WITHOUT_CONVOLUTIONS = {"mlp", "gat"}
 _JUDGES: dict[str, modes.Judge] = {name: modes.Points(points) for name, points in mixture.MIXTURES.items()} | {
     "stacked_mnist": modes.Stacked()
 }
@@ -253,7 +254,7 @@ def _change(config: cfg.Config) -> float | None:
     """See `Experiment.change`. Where pictures grow, only the last size runs for long enough to change over."""
     if config.quick_steps is None:
         return None
-    same = config.precision != "float32" or config.generator.kind == config.discriminator.kind == "mlp"
+    same = config.precision != "float32" or {config.generator.kind, config.discriminator.kind} <= _WITHOUT_CONVOLUTIONS
     return math.inf if same else (config.grow[-1] if config.grow else 0) + config.quick_steps
 
 
