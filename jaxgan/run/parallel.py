@@ -31,7 +31,7 @@ Kind = Literal["jit", "shard_map", "pmap"]
 DATA, MODEL = "data", "model"
 _COMPILING = 8.0  # Times as long as to trace and lower a program; 5.5 to 11 for the shipped configs on CPU.
 SPLIT_FROM = 2**16
-"""Arrays of at least so many numbers are split along the mesh's model axis; smaller ones cost more to gather."""
+"""Kernels of at least so many numbers are split along the mesh's model axis; smaller ones cost more to gather."""
 
 Loop = Callable[[Any, Any, Any, jax.Array, jax.Array], tuple[Any, Any]]
 """(state, resident, items [steps, N, ...], count, key) -> (state, metrics); see `programs.run_steps`."""
