@@ -170,8 +170,9 @@ def test_a_prior_and_a_term_of_ones_own():
     assert share > 0.04
 
 
+# From four seeds it is 0.06 to 0.09 after 150 steps; after 100 it may still be on its way, 0.08 to 0.28.
 def test_pix2pix():
-    assert example("pix2pix", steps=100) < 0.28
+    assert example("pix2pix", steps=150) < 0.15
 
 
 def test_a_conditional_game_on_pictures_like_cifars():
