@@ -9,7 +9,7 @@ from PIL import Image
 
 from jaxgan import config as cfg
 from jaxgan.evaluate import diversity
-from jaxgan.run import diagnosis, metrics, training
+from jaxgan.run import diagnosis, metrics, plots, training
 from jaxgan.run.sweep import members, sweep
 
 
@@ -63,7 +63,8 @@ HEALTHY = {
 
 
 @pytest.mark.parametrize("loss", HEALTHY)
-def test_ten_healthy_seeds_raise_no_alarm(loss, tmp_path):
+def test_ten_healthy_seeds_raise_no_alarm(loss, tmp_path, monkeypatch):
+    monkeypatch.setattr(plots, "points", lambda *_: np.zeros((8, 8, 3), np.uint8))  # Two thirds of the time.
     config = dataclasses.replace(HEALTHY[loss], steps=800)
     sweep(config, 10, {}, tmp_path, quiet=True)
     for member in members(config, 10, {}, tmp_path):

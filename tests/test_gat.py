@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import itertools
 import math
 import re
@@ -153,7 +154,8 @@ def test_a_step_equals_the_authors(recorded):
             (start, record.batch()),
         )
 
-        @jax.jit
+        # Slopes are differences over 0.01, which enlarge the rounding of functions that LLVM has not optimised.
+        @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 1})
         def step(params, batch, r1, r2):
             key = jax.random.key(0)
             weighted = dataclasses.replace(game, r1=r1, r2=r2)

@@ -176,6 +176,9 @@ def test_diagnosis_of_few_lines_by_hand():
     late = [*calm[:60], *(step_line(step, loss=50) for step in range(61, 101))]
     assert judged(late, looks).state == "divergence"
     assert judged([*calm[:85], *late[85:]], looks).state == "healthy"
+    # A critic of whose losses the first are large already.
+    assert judged([step_line(step, loss=900) for step in range(1, 101)], looks, "wasserstein").state == "healthy"
+    assert judged([step_line(step, loss=1100) for step in range(1, 101)], looks, "wasserstein").state == "divergence"
     assert "--r1" in judged(late, looks).suggestion
     assert "--gradient-penalty" in judged(late, looks, "wasserstein").suggestion
     gone = [*calm[:60], *(step_line(step, separation=1.0, gradient=0.005) for step in range(61, 101))]

@@ -65,7 +65,9 @@ def _divergence(history: History, loss: str) -> Diagnosis | None:
     # The discriminator's loss alone: the generator's may be large because the discriminator has won.
     losses = history.recent()["discriminator/loss"], history.first
     now, first = (float(np.median(np.abs(some))) for some in losses)
-    if now < 30 * max(first, 0.5):
+    # A critic whose slope is bounded by 1 tells pictures apart by no more than their distance, and a game may have
+    # diverged before its first lines.
+    if now < min(30 * max(first, 0.5), 1000):
         return None
     return Diagnosis(
         "divergence",
