@@ -64,7 +64,7 @@ HEALTHY = {
 
 @pytest.mark.parametrize("loss", HEALTHY)
 def test_ten_healthy_seeds_raise_no_alarm(loss, tmp_path, monkeypatch):
-    monkeypatch.setattr(plots, "points", lambda *_: np.zeros((8, 8, 3), np.uint8))  # Two thirds of the time.
+    monkeypatch.setattr(plots, "points", lambda *_: np.zeros((8, 8, 3), np.uint8))  # Half of the time.
     config = dataclasses.replace(HEALTHY[loss], steps=800)
     sweep(config, 10, {}, tmp_path, quiet=True)
     for member in members(config, 10, {}, tmp_path):
