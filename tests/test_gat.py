@@ -267,6 +267,19 @@ def test_guidance_is_of_these_shares_and_one_noise():
     np.testing.assert_array_equal(np.stack(show(one)), np.stack(show((one,) * 4)))
 
 
+def test_attention_in_bfloat16_has_the_gradients_of_float32():
+    """Also where, as in all tests, no dtype is promoted unasked."""
+    q, k, v, weight = jax.random.normal(jax.random.key(0), (4, 2, 5, 2, 8))
+
+    def gradients(dtype):
+        def loss(*arrays):
+            return jnp.sum(gat._attended(*(array.astype(dtype) for array in arrays)).astype(jnp.float32) * weight)
+
+        return jnp.stack(jax.jit(jax.grad(loss, (0, 1, 2)))(q, k, v))
+
+    np.testing.assert_allclose(gradients(jnp.bfloat16), gradients(jnp.float32), atol=0.02)
+
+
 def test_bfloat16_measures_the_same_penalty():
     """What is divided by .01 is not what rounding leaves of it."""
     both: dict[str, Any] = {"width": 64, "depth": 12, "heads": 4}

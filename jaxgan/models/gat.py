@@ -355,8 +355,9 @@ def _attended(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
         Vaswani et al., Attention Is All You Need, arXiv 1706.03762, equation 1.
     """
     precision = jax.lax.DotAlgorithmPreset.BF16_BF16_F32 if q.dtype == jnp.bfloat16 else "high"
+    # Widened before the product, not by it, so that its gradients are products of one dtype, too.
     wide = conv.wider(q.dtype, jnp.float32)
-    logits = jnp.einsum("nqhf,nkhf->nhqk", q, k, precision=precision, preferred_element_type=wide)
+    logits = jnp.einsum("nqhf,nkhf->nhqk", q.astype(wide), k.astype(wide), precision=precision)
     weights = jax.nn.softmax(logits * q.shape[-1] ** -0.5, axis=-1).astype(v.dtype)
     return jnp.einsum("nhqk,nkhf->nqhf", weights, v, precision=precision)
 
