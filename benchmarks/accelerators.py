@@ -71,8 +71,10 @@ def child(row: dict[str, Any], minutes: float, out: Path) -> None:
     config = cfg.load(row["config"])[1]
     target = targets.parse(row["target"])
     unit = target.count * row["accumulate"]
-    batch_size = math.ceil((row["batch_size"] or config.batch_size) / unit) * unit
-    config = dataclasses.replace(config, batch_size=batch_size, accumulate=row["accumulate"])
+    first, *sizes = (
+        math.ceil(size / unit) * unit for size in (row["batch_size"] or config.batch_size, *config.grow_batch_sizes)
+    )
+    config = dataclasses.replace(config, batch_size=first, grow_batch_sizes=tuple(sizes), accumulate=row["accumulate"])
     try:
         for report in targets.reports(config, target, row["parallel"]):
             write(out, row | {name: getattr(report, name) for name in FIGURES})
