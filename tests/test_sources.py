@@ -259,6 +259,11 @@ def test_arrays_that_cannot_be_used_are_named(tmp_path):
         with pytest.raises(UserError, match=message) as error:
             arrays.load_npz(npz(path, **named), conditional=True)
         assert "\n" not in str(error.value)
+    for content in (b"neither zip nor array", path.read_bytes()[:-30], b""):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"a.npz: cannot be read as .npz: [^\n]*$") as error:
+            arrays.load_npz(path, conditional=True)
+        assert "pickle" not in str(error.value)
     np.savez(path, image=images)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match=r"a.npz: cannot be read as .npz"):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxgan.support.errors import UserError
+from jaxgan.support.errors import UserError, first_line
 
 IMAGE_NAMES = ("image", "images", "x", "x_train", "arr_0")
 """What an .npz file may call pictures,"""
@@ -89,11 +89,11 @@ def load_npz(path: Path, conditional: bool) -> tuple[np.ndarray, np.ndarray | No
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        if "allow_pickle" in str(error):
+        if "Object arrays" in str(error):
             raise UserError(
                 f"{where}: holds Python objects, perhaps pictures of several shapes; give uint8 [M, H, W, C], or files"
             ) from None
-        raise UserError(f"{path}: cannot be read as {path.suffix}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path}: cannot be read as {path.suffix}: {first_line(error)}") from None
     if "image" not in found:
         raise UserError(f"{path}: has no array named image (it has {named})")
     images = check_images(found["image"], str(path), "M, H, W")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
-from jaxgan.support.errors import UserError
+from jaxgan.support.errors import UserError, first_line
 
 DEEP = ("I;16", "I;16B", "I;16L", "I", "F")
 """Pillow's modes of more than 8 bits."""
@@ -81,7 +81,7 @@ def open_array(path: Path, content: bytes | None = None) -> np.ndarray:
         if not isinstance(array, np.ndarray):
             raise ValueError("it is an archive of several")
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: cannot be read as an array: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path}: cannot be read as an array: {first_line(error)}") from None
     numbers = np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)
     fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
     if not (fits and array.size and (numbers or array.dtype == np.bool_)):

@@ -19,7 +19,7 @@ from rich.console import Console
 from jaxgan.evaluate.resizing import Resize, resize
 from jaxgan.style import vgg, weights
 from jaxgan.support import download, torch_file
-from jaxgan.support.errors import UserError
+from jaxgan.support.errors import UserError, first_line
 
 NAMES = ("vgg16", "lite0", "inception", "dinov2")
 """Networks that are known; after a colon, the name of another output than the first."""
@@ -130,7 +130,7 @@ def read_arrays(name: str, data: bytes) -> torch_file.Arrays:
     except pickle.UnpicklingError as error:
         raise UserError(f"{name}: {error}") from None
     except Exception as error:  # The formats' readers raise nearly everything on damaged files.
-        said = (str(error) or type(error).__name__).splitlines()[0]
+        said = first_line(error)
         raise UserError(f"{name}: cannot be read as weights ({said}); is it whole?") from None
     raise UserError(f"{name}: not a file of weights; readable are .pth and .safetensors")
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from jaxgan.support import files
-from jaxgan.support.errors import UserError
+from jaxgan.support.errors import UserError, first_line
 
 SUFFIXES = (".gif", ".webp", ".mp4")
 """What can be written."""
@@ -214,5 +214,5 @@ def _readable(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # The readers raise anything when a file is broken.
-        line = (str(error) or type(error).__name__).splitlines()[0]
+        line = first_line(error)
         raise UserError(f"{path}: cannot be read as a film: {line}; is it cut short?") from None

@@ -13,7 +13,7 @@ import numpy as np
 
 import jaxgan
 from jaxgan.style import transfer
-from jaxgan.support.errors import UserError
+from jaxgan.support.errors import UserError, first_line
 from jaxgan.support.files import write_atomically
 
 _LAYOUT = 2
@@ -73,7 +73,7 @@ def load(path: Path, origin: str, force: bool) -> Saved | None:
             return Saved(about["step"], leaves, about["lines"], about["done"])
         problem = "is of another command, with other pictures or settings"
     except Exception as error:  # A damaged archive raises nearly everything.
-        problem = f"cannot be read ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+        problem = f"cannot be read ({first_line(error)})"
     if force:
         return None
     raise UserError(f"{path}: {problem}; delete it, or give --force, to begin anew")

@@ -25,4 +25,7 @@ class StoppedError(JaxganError):
 
 def first_line(error: BaseException) -> str:
     """What an error says, shortened; its kind where it says nothing."""
+    if "pickle" in str(error) and "Object arrays" not in str(error):
+        # NumPy's guess at any bytes that it does not know; it goes on to tell how to run them.
+        return "it is damaged, or holds something else"
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
