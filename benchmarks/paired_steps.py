@@ -29,7 +29,7 @@ if name == "stylegan2_64":
     run = stylegan2_time.jax_run(config, steps)[2]
 else:
     config, shape, steps = step_time.CASES[name]
-    run = step_time.jax_runs(dataclasses.replace(config, steps=steps), shape, steps)[1]["loop"]
+    run = step_time.jax_runs(dataclasses.replace(config, steps=steps), shape, steps)[2]["loop"]
 run()
 print("ready", flush=True)
 for _ in sys.stdin:

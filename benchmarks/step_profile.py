@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: by layer, by operation, by derivative.
+"""Where the time of a training step goes: by kind of work, by layer, by operation, by derivative.
 
     launch/local.sh python benchmarks/step_profile.py mnist_dcgan
     launch/local.sh python benchmarks/step_profile.py stylegan2_64 --steps 16 --set augment=[]
@@ -16,19 +16,19 @@ import json
 import re
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import jax
 import step_time
 
 from jaxgan import config as cfg
-from jaxgan.run import programs
+
+MOVES = {"add", "add_any", "concatenate", "mul", "pad", "slice", "split", "stack", "sub", "transpose", "unstack"}
 
 
 def origins(text: str) -> dict[str, tuple[str, str, str]]:
     """Of each operation in a compiled program its layer, its primitive, and how it is differentiated.
 
-    "jvp" is a pass forwards, "transpose jvp" its gradient; what has more of them is of a penalty's.
+    "jvp" is a pass forwards, "transpose jvp" its gradient; what has two of "transpose" is of a penalty's.
     """
     found = {}
     for name, metadata in re.findall(r"^\s*(?:ROOT )?%(\S+) = .*?metadata=\{(.*?)\}", text, re.MULTILINE):
@@ -39,12 +39,21 @@ def origins(text: str) -> dict[str, tuple[str, str, str]]:
     return found
 
 
+def kind(layer: str, primitive: str) -> str:
+    """What sort of work an operation is, roughly."""
+    if primitive in ("dot_general", "conv_general_dilated"):
+        return "matrix products and convolutions"
+    if not re.search("Discriminator|Generator", layer):
+        return "optimisers, averages, batches, random numbers"
+    if primitive in MOVES and re.search("[Cc]onv|Dense|skip|first|last|picture", layer):
+        return "numbers moved and added in layers"
+    return "sums of gradients, activations, normalisation"
+
+
 def profile(config: cfg.Config, shape: tuple[int, int, int], steps: int) -> tuple[dict[str, float], str]:
     """Returns microseconds of each operation in `steps` steps, and the text of the compiled program."""
-    kept: list[Any] = []
-    compile_steps = programs.compile_steps
-    programs.compile_steps = lambda *arguments: kept.append(compile_steps(*arguments)) or kept[-1]
-    loop = step_time.jax_runs(config, shape, steps)[1]["loop"]
+    _, compiled, runs = step_time.jax_runs(config, shape, steps)
+    loop = runs["loop"]
     loop()
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
@@ -55,7 +64,7 @@ def profile(config: cfg.Config, shape: tuple[int, int, int], steps: int) -> tupl
     for event in events:
         if "hlo_op" in event.get("args", {}):
             times[event["args"]["hlo_op"]] += event["dur"]
-    return times, kept[0].as_text()
+    return times, compiled.as_text()
 
 
 def main() -> None:
@@ -71,6 +80,7 @@ def main() -> None:
     times, text = profile(config, (28, 28, 1) if mnist else (config.size or 64, config.size or 64, 3), chosen.steps)
     places, whole = origins(text), sum(times.values())
     for title, group in (
+        ("kind", lambda place: kind(*place[:2])),
         ("operation", lambda place: place[1]),
         ("layer", lambda place: place[0]),
         ("derivative", lambda place: place[2]),

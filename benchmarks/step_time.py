@@ -16,6 +16,7 @@ import functools
 import itertools
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,8 +50,8 @@ def peak() -> float:
     return 2 * size**3 / min(times) / 1e9
 
 
-def jax_runs(config: cfg.Config, shape: tuple[int, int, int], steps: int) -> tuple[float, dict]:
-    """Returns seconds to compile, and functions that run steps: in the loop, and alone."""
+def jax_runs(config: cfg.Config, shape: tuple[int, int, int], steps: int) -> tuple[float, Any, dict]:
+    """Returns seconds to compile, the compiled loop, and functions that run steps: in the loop, and alone."""
     images = np.random.default_rng(0).integers(0, 256, (1000, *shape), np.uint8)
     source = ArraySource(images, None, config.batch_size, 0)
     plan = build.experiment(config, shape, 0)
@@ -59,7 +60,7 @@ def jax_runs(config: cfg.Config, shape: tuple[int, int, int], steps: int) -> tup
     placement = parallel.place()
     state = plan.initial_state(plan.stages[0], placement)
     since = time.perf_counter()
-    compiled = programs.compile_steps(placement, game, source, state, key, "fast")
+    compiled: Any = programs.compile_steps(placement, game, source, state, key, "fast")
     compile_seconds = time.perf_counter() - since
     resident = parallel.put_everywhere(placement, source.resident)
     items = parallel.put_items(placement, programs.gather_items(source, 0, steps))
@@ -76,7 +77,7 @@ def jax_runs(config: cfg.Config, shape: tuple[int, int, int], steps: int) -> tup
             states["alone"], metrics = alone(states["alone"], batch, key)
             jax.block_until_ready(metrics)
 
-    return compile_seconds, {"loop": loop, "alone": one_by_one}
+    return compile_seconds, compiled, {"loop": loop, "alone": one_by_one}
 
 
 def torch_runs(
@@ -143,7 +144,7 @@ def main() -> None:
     print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}; matrix product peak {limit:.0f} GFLOP/s")
     for name, (config, shape, steps) in CASES.items():
         config = dataclasses.replace(config, steps=steps)
-        compile_seconds, runs = jax_runs(config, shape, steps)
+        compile_seconds, _, runs = jax_runs(config, shape, steps)
         try:
             runs |= torch_runs(config, shape, steps, device)
         except ImportError:

@@ -130,8 +130,7 @@ def read_arrays(name: str, data: bytes) -> torch_file.Arrays:
     except pickle.UnpicklingError as error:
         raise UserError(f"{name}: {error}") from None
     except Exception as error:  # The formats' readers raise nearly everything on damaged files.
-        said = first_line(error)
-        raise UserError(f"{name}: cannot be read as weights ({said}); is it whole?") from None
+        raise UserError(f"{name}: cannot be read as weights ({first_line(error)}); is it whole?") from None
     raise UserError(f"{name}: not a file of weights; readable are .pth and .safetensors")
 
 

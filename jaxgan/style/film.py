@@ -214,5 +214,4 @@ def _readable(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # The readers raise anything when a file is broken.
-        line = first_line(error)
-        raise UserError(f"{path}: cannot be read as a film: {line}; is it cut short?") from None
+        raise UserError(f"{path}: cannot be read as a film: {first_line(error)}; is it cut short?") from None

@@ -1,5 +1,7 @@
 """Errors that are shown to a user as one line, without a traceback."""
 
+import re
+
 
 class JaxganError(Exception):
     """Something went wrong that the message explains; `exit_code` is the command's."""
@@ -25,7 +27,7 @@ class StoppedError(JaxganError):
 
 def first_line(error: BaseException) -> str:
     """What an error says, shortened; its kind where it says nothing."""
-    if "pickle" in str(error) and "Object arrays" not in str(error):
+    if isinstance(error, ValueError) and re.search("contain(s|ing) pickled", str(error)):
         # NumPy's guess at any bytes that it does not know; it goes on to tell how to run them.
         return "it is damaged, or holds something else"
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
