@@ -9,7 +9,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=${JAXGAN_VENV:-$root/.venv}
 [ $# -gt 0 ] || { sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2; }
 
-wanted=$(cat "$root/pyproject.toml" "$root/requirements.lock" | cksum)
+# Of this checkout: an environment that another one has made would run that one's code.
+wanted="$(cat "$root/pyproject.toml" "$root/requirements.lock" | cksum) $root"
 version() { "$1" -c 'import sys; print(sys.version); sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 if [ "$(cat "$venv/.installed" 2>/dev/null)" != "$wanted" ] ||
   { [ -n "${PYTHON:-}" ] && [ "$(version "$PYTHON")" != "$(version "$venv/bin/python")" ]; }; then

@@ -281,6 +281,17 @@ def test_a_python_that_does_not_run_is_one_line(tmp_path):
     assert not (tmp_path / "venv").exists()
 
 
+def test_an_environment_of_another_checkout_is_not_used_as_it_is(tmp_path):
+    """It would run that one's code."""
+    files = [ROOT / "pyproject.toml", ROOT / "requirements.lock"]
+    summed = subprocess.run(["cksum"], input=b"".join(path.read_bytes() for path in files), capture_output=True)
+    environment = {**os.environ, "PYTHON": "python2.9", "JAXGAN_VENV": str(tmp_path)}
+    # Here no Python runs, so that none differs, and what would be made anew is refused.
+    for checkout, code in ((ROOT, 0), (tmp_path / "another", 2)):
+        (tmp_path / ".installed").write_text(f"{summed.stdout.decode().strip()} {checkout}\n")
+        assert subprocess.run([ROOT / "launch" / "local.sh", "true"], env=environment).returncode == code
+
+
 @pytest.mark.parametrize(
     ("arguments", "shown"),
     [
