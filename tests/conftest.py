@@ -12,6 +12,8 @@ import hypothesis
 # What tests compile they share, all processes of a session and the sessions after; the user's own cache is left alone.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "programs"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.02")
+# So do the processes that they start what Python compiles: to import JAX and all else from its sources takes seconds.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Quick to compile rather than fast to run: LLVM leaves its optimisations out, which takes half of the time of its first
 # level, and XLA has its old emitters of fusions, in one piece, which take two thirds of that of its new ones.
 os.environ["XLA_FLAGS"] = (
