@@ -70,6 +70,7 @@ def main() -> None:
                 "PYTHONPATH": str(options.code.absolute()),
                 "XDG_CACHE_HOME": str(place / "cache"),
             }
+            environment.pop("PYTHONDONTWRITEBYTECODE", None)  # Users have what Python compiles kept.
             once = growing.get(name, ["--steps", "1"])
             shipped = seconds(command(name, pictures, place / "a"), environment, stop_in=place / "a")
             shutil.rmtree(place / "cache")
