@@ -1,4 +1,5 @@
 import dataclasses
+import os
 import subprocess
 import sys
 
@@ -393,7 +394,7 @@ def test_devices_share_a_batch_or_the_rows_of_a_picture():
         capture_output=True,
         text=True,
         cwd=record_style.DATA.parents[2],
-        env={"JAX_NUM_CPU_DEVICES": "4", "PATH": ""},
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": "4"},
     )
     assert process.returncode == 0, process.stderr[-2000:]
     assert "rows {(32, 64, 3)}" in process.stdout
