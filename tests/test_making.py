@@ -20,7 +20,7 @@ from PIL import Image
 from jaxgan import cli
 from jaxgan import config as cfg
 from jaxgan.data import folder as folders
-from jaxgan.data import making, own, pictures, records
+from jaxgan.data import making, own, pictures, records, workers
 from jaxgan.data.folder import Settings
 from jaxgan.run import build, directory, training
 from jaxgan.support.errors import JaxganError, StoppedError, UserError
@@ -459,13 +459,27 @@ def test_a_full_disk_is_said_and_the_same_command_goes_on(command, tmp_path, lit
 
 
 def test_a_process_that_dies_is_said(tmp_path, monkeypatch):
-    from jaxgan.data import workers
-
     monkeypatch.setattr(workers, "_PROGRAM", "import os; path = {path!r}; os.abort()")
     with pytest.raises(JaxganError, match=r"photos: a process that converts pictures has died .*the same command"):
         making.make(fill(tmp_path / "photos", 300), tmp_path / "set", SIX, processes=2)
     monkeypatch.undo()
     assert making.make(tmp_path / "photos", tmp_path / "set", SIX).count == 300
+
+
+def test_a_process_whose_parent_was_killed_ends_without_a_word(tmp_path):
+    """Also where its answer cannot be given before it sees that no more jobs will come."""
+    job = {"folder": str(tmp_path), "path": str(tmp_path / "part"), "report": str(tmp_path / "part.json")}
+    program = workers._PROGRAM.format(path=sys.path)
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", program], text=True, **pipes) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        process.stdin.write(json.dumps(job | {"files": [], "settings": vars(SIX)}) + "\n")
+        process.stdin.flush()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
 
 
 def test_settings_are_told_to_the_mending_command(photos, tmp_path):

@@ -125,5 +125,8 @@ def serve() -> None:
             found = making.convert_part(folder, path, report, job["files"], folders.Settings(**job["settings"]))
         except JaxganError as error:
             found = {"error": str(error)}
-        answers.write(json.dumps(found) + "\n")
-        answers.flush()
+        try:
+            answers.write(json.dumps(found) + "\n")
+            answers.flush()
+        except BrokenPipeError:  # Its parent has been killed, which `listen` may see only after this.
+            os._exit(0)
