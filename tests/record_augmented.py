@@ -7,6 +7,7 @@ what machine and which JAX they are. Compiled as all tests are.
 """
 
 import functools
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,9 @@ def trained(config: cfg.Config) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    about: dict[str, Any] = {"machine": np.array(record_run.machine()), "config": np.array(cfg.to_json(CONFIG))}
+    about: dict[str, Any] = {
+        "machine": np.array(record_run.machine(os.environ["XLA_FLAGS"])),
+        "config": np.array(cfg.to_json(CONFIG)),
+    }
     about |= trained(CONFIG)
     np.savez_compressed(DATA, **about)

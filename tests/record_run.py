@@ -8,6 +8,7 @@ convolutions, in which Winograd's algorithm is everywhere that it can go.
 """
 
 import dataclasses
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -34,11 +35,11 @@ CONFIG = cfg.Config(
 )
 
 
-def machine() -> str:
-    """What the last bits of a result depend on: the processor's instructions, and JAX."""
+def machine(xla_flags: str = "") -> str:
+    """What the last bits of a result depend on: the processor's cores and instructions, JAX, and how XLA compiles."""
     flags = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), "")
     wide = sorted({flag for flag in flags.split() if flag.startswith(("avx", "fma", "amx"))})
-    return " ".join([f"jax {jax.__version__}", *wide])
+    return " ".join([f"jax {jax.__version__}, {len(os.sched_getaffinity(0))} cores,", *wide, *xla_flags.split()])
 
 
 def arrays(run: Path) -> dict[str, np.ndarray]:

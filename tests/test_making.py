@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import warnings
+from typing import Any
 
 import numpy as np
 import psutil
@@ -252,6 +253,7 @@ def test_threads_open_a_folder(tmp_path, capsys):
     assert counts == [300] * 3
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core converts by itself")
 def test_a_signal_stops_a_training_that_converts(tmp_path):
     """At once, with the code of a stopped training; its processes end with it, and the same command goes on."""
     folder = fill(tmp_path / "photos", 1, side=1000)
@@ -273,6 +275,25 @@ def test_a_signal_stops_a_training_that_converts(tmp_path):
     assert "Traceback" not in shown
     assert workers
     assert not any(worker.is_running() for worker in workers)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core converts by itself")
+@pytest.mark.parametrize("delay", [0.05, 0.2])
+def test_ctrl_c_while_processes_start_is_their_parents(delay, tmp_path):
+    """All processes of a terminal's group get it."""
+    folder = fill(tmp_path / "photos", 1000)
+    command = [sys.executable, "-m", "jaxgan", "data", "make", folder, "--size", "6", "--out", tmp_path / "set"]
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = subprocess.Popen(command, text=True, process_group=0, **pipes)
+    while not (children := psutil.Process(process.pid).children()) and process.poll() is None:
+        time.sleep(0.005)
+    time.sleep(delay)
+    os.killpg(process.pid, signal.SIGINT)
+    shown, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, shown
+    assert "Traceback" not in shown
+    assert children
+    assert not any(child.is_running() for child in children)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -91,7 +92,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def styled(runs: Path):
+def temporary(tmp_path_factory: pytest.TempPathFactory):
+    """A folder of temporary files for this module alone: others on this machine may play, too."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(session.tempfile, "tempdir", str(folder := tmp_path_factory.mktemp("temporary")))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def styled(runs: Path, temporary: Path):
     played = table.Table(runs / "styled", runs)
     assert played.why == {}
     page = server.Page(played)
@@ -446,9 +455,9 @@ def test_train_is_watched_and_nothing_is_written(styled, visit, runs, tmp_path):
     # It follows a run that goes on.
     browser.set("#train [name=look]", 3)
     browser.wait("() => document.querySelector('#train output').textContent === '12'")
-    shutil.copy(live / "samples" / "000003.png", live / "samples" / "000015.png")
     with (live / "metrics.jsonl").open("a") as lines:
         lines.write(json.dumps({"step": 15, "discriminator/loss": 1.0, "generator/loss": 1.0}) + "\n")
+    shutil.copy(live / "samples" / "000003.png", live / "samples" / "000015.png")
     browser.wait("() => document.querySelector('#train output').textContent === '15'")
     assert page.inner_text("#train .stands").startswith("Step 15 of 12, training")
     shutil.rmtree(live)
@@ -581,8 +590,8 @@ def test_a_password_lets_in(runs):
 
 
 @browsed
-def test_two_browsers_do_not_see_each_others(styled, visit, tmp_path):
-    folders = lambda: {path.name for path in Path(session.tempfile.gettempdir()).glob("jaxgan-play-*")}  # noqa: E731
+def test_two_browsers_do_not_see_each_others(styled, visit, temporary, tmp_path):
+    folders = lambda: {path.name for path in temporary.glob("jaxgan-play-*")}  # noqa: E731
     before = folders()
     one, two = visit(f"{styled.url}#directions"), visit(f"{styled.url}#directions")
     for browser in (one, two):
@@ -629,6 +638,42 @@ def test_long_work_is_done_one_after_another_and_a_page_that_goes_ends_its_own(s
         assert last["command"] == "jaxgan style chelsea.jpg swirls.jpg --steps 2 --size 64 --out stylized.png"
 
 
+@pytest.mark.parametrize("knows", [False, True], ids=["send fails", "closed"])
+def test_a_page_that_goes_while_a_picture_is_made_leaves_nothing(knows, temporary, monkeypatch, capsys):
+    """Neither files nor an error on the terminal, whether its session knows of it already or not."""
+    made: list[bool] = []
+
+    def send(header, blob):
+        if page._gone.is_set() or made:
+            raise RuntimeError("there is nobody")
+
+    def picture():
+        made.append(True)
+        file = page._folder / "picture.png"
+        if knows:
+            page.close()
+            page._folder.mkdir()  # As who writes a file beside its place does.
+        file.write_bytes(b"...")
+        return file.read_bytes()
+
+    def work(show):
+        show(1, 3, "", picture)
+        show(2, 3, "", picture)
+        raise AssertionError("it goes on for nobody")
+
+    page = session.Session(None, send)  # pyright: ignore[reportArgumentType]
+    folder = page._folder
+    assert folder.parent == temporary
+    page._begin("style", work, "compiling")
+    for thread in threading.enumerate():
+        if thread.name == "jaxgan-style":
+            thread.join(30)
+    page.close()
+    assert len(made) == 1
+    assert not folder.exists()
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.usefixtures("quick")
 def test_what_goes_wrong_in_long_work_is_one_line(styled):
     with told(styled.url) as page:
@@ -646,10 +691,10 @@ def thin() -> bytes:
     return buffer.getvalue()
 
 
-def test_memory_and_disk_stay_as_they_are_over_500_moves(styled, runs):
+def test_memory_and_disk_stay_as_they_are_over_500_moves(styled, runs, temporary):
     import psutil
 
-    process, temporary = psutil.Process(), Path(session.tempfile.gettempdir())
+    process = psutil.Process()
     sizes = lambda: sum(path.stat().st_size for path in runs.rglob("*") if path.is_file())  # noqa: E731
     with told(styled.url) as page:
 

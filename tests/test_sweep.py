@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
@@ -137,10 +138,9 @@ def test_a_stopped_sweep_goes_on_where_it_was(tmp_path):
     said, _ = (whole := start(tmp_path / "whole")).communicate(timeout=300)
     assert whole.returncode == 0, said
     process = start(tmp_path / "out")
-    marker = tmp_path / "out" / "seed=1" / "checkpoints" / "100"
-    while not marker.exists() and process.poll() is None:
-        pass
-    os.kill(process.pid, signal.SIGTERM)
+    while not checkpoint.steps(tmp_path / "out" / "seed=1") and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == cli.STOPPED, said
     said, _ = (again := start(tmp_path / "out")).communicate(timeout=300)

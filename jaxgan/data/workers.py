@@ -1,7 +1,8 @@
 """Processes that convert pictures: interpreters of their own, which never import the program that has started them.
 
 So a script needs no `if __name__ == "__main__"`, and notebooks and threads can convert as well. A job goes to a process
-as a line of JSON and comes back as one. A process ends when its standard input does, however its parent has ended.
+as a line of JSON and comes back as one. A process ends when its standard input does, however its parent has ended; a
+terminal's Ctrl-C, which its own group does not get, is the parent's to answer.
 """
 
 import concurrent.futures
@@ -68,7 +69,7 @@ def results(
 def _process() -> Iterator[subprocess.Popen[str]]:
     program = _PROGRAM.format(path=[os.path.abspath(path) for path in sys.path])
     process = subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
     )
     try:
         yield process
@@ -105,7 +106,7 @@ def serve() -> None:
     """What a process does: jobs as they come, until there are no more."""
     from jaxgan.data import making
 
-    # Signals that all of a terminal or a job get are the parent's to answer.
+    # Signals that all processes of a job get are the parent's to answer, too.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w")

@@ -53,7 +53,7 @@ _TURN = threading.Lock()  # Long work is done one after another, whoever wants i
 
 
 class _Stopped(Exception):
-    """The user has stopped long work."""
+    """The user has stopped long work, or has gone."""
 
 
 class Session:
@@ -72,9 +72,11 @@ class Session:
         self._kept: dict[str, tuple[jax.Array, int | None]] = {}
         self._point: tuple[str, jax.Array, int | None] | None = None  # That the page shows: its name, it, its class.
         self._stop: threading.Event | None = None  # Of the long work under way.
+        self._gone = threading.Event()  # The page has.
 
     def close(self) -> None:
         """Ends long work, and deletes what was uploaded."""
+        self._gone.set()
         self.stop({}, b"")
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -290,15 +292,15 @@ class Session:
         stop = self._stop = threading.Event()
 
         def run() -> None:
-            show = _Show(kind, stop, self._send)
+            show = _Show(kind, stop, self._gone, self._tell)
             try:
                 if not _TURN.acquire(blocking=False):
-                    self._send({"job": kind, "text": "waiting for another's work to end"}, b"")
+                    self._tell({"job": kind, "text": "waiting for another's work to end"}, b"")
                     while not _TURN.acquire(timeout=0.2):
                         if stop.is_set():
                             raise _Stopped
                 try:
-                    self._send({"job": kind, "text": text}, b"")
+                    self._tell({"job": kind, "text": text}, b"")
                     ended, blob = work(show)
                 finally:
                     _TURN.release()
@@ -308,13 +310,22 @@ class Session:
             except Exception as error:
                 ended, blob = {"end": "failed", "error": self._line(error)}, b""
             self._stop = None
-            with contextlib.suppress(Exception):  # The page may be gone.
-                self._send({"job": kind, **ended}, blob)
+            with contextlib.suppress(_Stopped):
+                self._tell({"job": kind, **ended}, blob)
+            if self._gone.is_set():  # What the work has made since.
+                shutil.rmtree(self._folder, ignore_errors=True)
 
         threading.Thread(target=run, name=f"jaxgan-{kind}", daemon=True).start()
         return about or {}, b""
 
     # Helpers.
+
+    def _tell(self, header: dict[str, Any], blob: bytes) -> None:
+        """Tells the page how long work goes; one that has gone, and whose session may not know yet, ends the work."""
+        try:
+            self._send(header, blob)
+        except Exception:
+            raise _Stopped from None
 
     def _generator(self, tab: str) -> directory.Trained:
         if tab in self._table.why or self._table.trained is None:
@@ -388,8 +399,14 @@ class _Show:
         picture: that there was when it was stopped, as a file holds it.
     """
 
-    def __init__(self, kind: str, stop: threading.Event, send: Callable[[dict[str, Any], bytes], None]) -> None:
-        self._kind, self._stop, self._send = kind, stop, send
+    def __init__(
+        self,
+        kind: str,
+        stop: threading.Event,
+        gone: threading.Event,
+        send: Callable[[dict[str, Any], bytes], None],
+    ) -> None:
+        self._kind, self._stop, self._gone, self._send = kind, stop, gone, send
         self._pace: Pace | None = None
         self._since = 0.0
         self.picture = b""
@@ -415,7 +432,7 @@ class _Show:
             _Stopped: the user has stopped it.
         """
         if self._stop.is_set():
-            self.picture = picture() if picture else b""
+            self.picture = picture() if picture and not self._gone.is_set() else b""
             raise _Stopped
         self._pace = self._pace or Pace(stages or ((1.0, total),))
         left = self._pace.left(done)
