@@ -27,6 +27,7 @@ from jaxgan.run import build, directory, training
 from jaxgan.support.errors import JaxganError, StoppedError, UserError
 
 SIX = Settings(size=6)
+several_cores = pytest.mark.skipif(os.cpu_count() == 1, reason="one core converts by itself")
 
 
 def fill(folder, count, seed=0, side=6):
@@ -253,7 +254,7 @@ def test_threads_open_a_folder(tmp_path, capsys):
     assert counts == [300] * 3
 
 
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core converts by itself")
+@several_cores
 def test_a_signal_stops_a_training_that_converts(tmp_path):
     """At once, with the code of a stopped training; its processes end with it, and the same command goes on."""
     folder = fill(tmp_path / "photos", 1, side=1000)
@@ -277,7 +278,7 @@ def test_a_signal_stops_a_training_that_converts(tmp_path):
     assert not any(worker.is_running() for worker in workers)
 
 
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core converts by itself")
+@several_cores
 @pytest.mark.parametrize("delay", [0.05, 0.2])
 def test_ctrl_c_while_processes_start_is_their_parents(delay, tmp_path):
     """All processes of a terminal's group get it."""

@@ -639,7 +639,7 @@ def test_long_work_is_done_one_after_another_and_a_page_that_goes_ends_its_own(s
 
 
 @pytest.mark.parametrize("knows", [False, True], ids=["send fails", "closed"])
-def test_a_page_that_goes_while_a_picture_is_made_leaves_nothing(knows, temporary, monkeypatch, capsys):
+def test_a_page_that_goes_while_a_picture_is_made_leaves_nothing(knows, temporary, capsys):
     """Neither files nor an error on the terminal, whether its session knows of it already or not."""
     made: list[bool] = []
 

@@ -69,7 +69,7 @@ def test_the_same_descent_as_gatys_in_pytorch():
         for index, name in enumerate(("content", "style", "tv")):
             theirs = recorded["gatys"][:, index]
             assert theirs[50] > 0
-            np.testing.assert_allclose(history[name][:17], theirs[:17], rtol=0.002, err_msg=name)
+            np.testing.assert_allclose(history[name][:21], theirs[:21], rtol=0.002, err_msg=name)
             # From then on as close as PyTorch's own are, whose starts differ by their last bit.
             np.testing.assert_allclose(history[name], theirs, rtol=recorded["gatys/apart"], err_msg=name)
     weighted = zip(record_style.GATYS_WEIGHTS, ("content", "style", "tv"), strict=True)

@@ -29,8 +29,7 @@ from jaxgan.support.errors import UserError
 
 Kind = Literal["jit", "shard_map", "pmap"]
 DATA, MODEL = "data", "model"
-_COMPILING: dict[conv.Form, float] = {"quick": 8.0, "fast": 11.0, "everywhere": 11.0}
-"""Times as long as to trace and lower a program; 6 to 10 and 9 to 14 for the shipped configs on CPU."""
+_COMPILING = 7.0  # Times as long as to trace and lower a program; 5 to 10 for shipped configs on a quiet CPU.
 SPLIT_FROM = 2**16
 """Kernels of at least so many numbers are split along the mesh's model axis; smaller ones cost more to gather."""
 
@@ -228,7 +227,7 @@ def compile_loop(
     """
     if placement.kind == "pmap":
         return _pmap(placement, conv.compiled(loop, form, placement.platform))
-    return compile_ahead(*loop_program(placement, loop, state, resident, items, key, form), form, foretell)
+    return compile_ahead(*loop_program(placement, loop, state, resident, items, key, form), foretell)
 
 
 def loop_program(
@@ -263,21 +262,18 @@ def _meshed(mesh: Mesh, loop: Loop) -> Loop:
     return meshed
 
 
-def compile_ahead(
-    program: Any, arguments: tuple[Any, ...], form: conv.Form, foretell: Callable[[float], None] | None = None
-) -> Any:
+def compile_ahead(program: Any, arguments: tuple[Any, ...], foretell: Callable[[float], None] | None = None) -> Any:
     """Compiles a jitted function for arguments, or for their shapes.
 
     Args:
         program: what `jax.jit` returned.
         arguments: of it.
-        form: of its convolutions.
         foretell: told, when it is known, about how many seconds compiling will take where no cache has the program.
     """
     since = time.perf_counter()
     lowered = lower(program, arguments)
     if foretell is not None:
-        foretell(_COMPILING[form] * (time.perf_counter() - since))
+        foretell(_COMPILING * (time.perf_counter() - since))
     return lowered.compile()
 
 

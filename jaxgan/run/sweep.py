@@ -268,7 +268,7 @@ class Program:
         )
         items = self.put([programs.gather_items(source, 0, 1) for source in self.sources(stage)])
         arguments = (state, self._values, self._seeds, items, self._resident, self.put_count(1))
-        steps = parallel.compile_ahead(program, arguments, form, foretell)
+        steps = parallel.compile_ahead(program, arguments, foretell)
         return lambda state, items, count: steps(state, self._values, self._seeds, items, self._resident, count)
 
     def put(self, items: list[Any]) -> Any:
