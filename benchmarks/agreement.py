@@ -81,13 +81,22 @@ def measure(real: origins.Origin, out: Path, lite0: Path | None) -> None:
     """Writes every measure of all sheets to measures.json; what is there already stays."""
     path = out / "measures.json"
     found: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.is_file() else {}
+    add = measurer(real, lite0)
+    for sheet, samples in sheets(out).items():
+        add(samples, found.setdefault(sheet, {}))
+        print(sheet, flush=True)
+        path.write_text(json.dumps(found, indent=1))
+
+
+def measurer(real: origins.Origin, lite0: Path | None = None) -> Callable[[np.ndarray, dict[str, float]], None]:
+    """What adds to given measures those of samples that they lack, beside half of the real pictures."""
     looks = {"vgg16": _vgg16()} | ({"lite0": _lite0(lite0)} if lite0 else {})
     pictures = _half(real, 0)
     wanted = {network: look(pictures) for network, look in looks.items()}
     patches = _patches(pictures)
-    for sheet, samples in sheets(out).items():
+
+    def add(samples: np.ndarray, mine: dict[str, float]) -> None:
         samples = samples[:COUNT]
-        mine = found.setdefault(sheet, {})
         if "sliced_wasserstein" not in mine:
             mine["sliced_wasserstein"] = sliced.distance(_patches(samples), patches).value
         for network, look in looks.items():
@@ -99,8 +108,8 @@ def measure(real: origins.Origin, out: Path, lite0: Path | None) -> None:
                 mine[f"kernel in {network}:{layer}"] = measures.kernel(ours, theirs, subsets=20).value
                 for one, value in measures.neighbourhoods(ours, theirs).items():
                     mine[f"{one} in {network}:{layer}"] = value.value
-            print(sheet, network, flush=True)
-        path.write_text(json.dumps(found, indent=1))
+
+    return add
 
 
 Look = Callable[[np.ndarray], dict[str, np.ndarray]]

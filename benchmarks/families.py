@@ -7,8 +7,9 @@ WHAT is a config, with settings of one's own and a name if one likes: `stylegan2
 `spectral=own_images:discriminator.norm=spectral,loss=hinge`. Each is trained in a process of its own up to every mark,
 minutes of processor time (compiling, the process's start and the looks at samples not counted, so that what else the
 machine does counts little); there 2,000 samples go to DIRECTORY/NAME/MARK.npz and a sheet of 64 to MARK.png: look at
-them. Then a table of measures beside half of the real pictures. The same command again leaves out what is done; with
-further marks it goes on. --variants is that of `jaxgan evaluate`.
+them. Then a table of measures beside half of the real pictures (those of agreement.py: Frechet distance, precision,
+recall and coverage in two layers of VGG16), and curves of them in DIRECTORY/curves.png. The same command again leaves
+out what is done; with further marks it goes on.
 """
 
 import argparse
@@ -24,17 +25,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import agreement
 import jax
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from jaxgan import config as cfg
-from jaxgan.evaluate import features, origins, report
+from jaxgan.evaluate import origins
 from jaxgan.latent import sampling
 from jaxgan.run import directory, programs, training
 from jaxgan.support import cache, images
 
-FAMILIES = ("own_images", "biggan_64", "progressive_64", "msg_64", "stylegan2_64", "r3gan_64")
+FAMILIES = ("own_images", "progressive_64", "msg_64", "stylegan2_64", "r3gan_64", "gat_64")
 COUNT, SEED, SHEET = 2000, 1, 64
+LAYERS = ("relu3_3", "relu5_3")
+SHARES = ("precision", "recall", "coverage")
 EVERY = 1_000_000  # Steps: never.
 
 
@@ -117,7 +123,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--marks", type=float, nargs="+", default=[2, 5, 10], help="minutes of processor time")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--variants")
     parser.add_argument("--no-judge", action="store_true", help="leave out the table")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -137,30 +142,46 @@ def main() -> None:
                     raise SystemExit(f"{run}: failed")
                 print(f"{name}: {(run / 'marks').read_text().splitlines()[-1]}", flush=True)
     if not options.no_judge:
-        judge(options, runs)
+        real: Any = origins.load(str(options.set))
+        plot(options.out / "curves.png", judge(real, runs))
 
 
-def judge(options: argparse.Namespace, runs: list[Path]) -> None:
-    """Prints a table of measures of all marks of all runs."""
-    real = origins.load(str(options.set))
-    layers = ("relu2_2", "relu5_3")
-    print(f"{'':32} {'steps':>6} {'SWD':>6}" + "".join(f" | {x:>8}      P    R    C" for x in layers))
+def judge(real: origins.Origin, runs: list[Path]) -> dict[Path, dict[float, dict[str, float]]]:
+    """Measures of all marks of all runs, kept beside the samples; prints a row of a table of each."""
+    add, found = agreement.measurer(real), {}
+    print(f"| run | minutes | steps | sliced Wasserstein | {' | '.join(LAYERS)} |\n|---|---|---|---|---|---|")
     for run in runs:
         for line in (run / "marks").read_text().splitlines():
             mark, steps, _ = line.split()
-            samples = origins.load(str(run / f"{mark}.npz"))
-            assert isinstance(samples, origins.Origin)
-            text = ""
-            for layer in layers:
-                names = ("frechet", "precision", "recall", "coverage")
-                names += ("sliced_wasserstein",) if layer == layers[0] else ()
-                plan = report.Options(count=COUNT, measures=names, variants=options.variants)
-                found = report.judge(samples, real, features.vgg16(layer), plan).measures
-                value = {name: one.value for name, one in found.items() if one}
-                swd = value.get("sliced_wasserstein")
-                text += f" {swd:6.1f}" if swd is not None else ""
-                text += f" | {value['frechet']:8.1f}   " + " ".join(f"{value[name]:.2f}" for name in names[1:4])
-            print(f"{run.name + '/' + mark:32} {steps:>6}{text}", flush=True)
+            path = run / f"{mark}.json"
+            mine: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
+            add(np.load(path.with_suffix(".npz"))["arr_0"], mine)
+            path.write_text(json.dumps(mine, indent=1))
+            text = f"| {run.name} | {mark} | {int(steps):,} | {mine['sliced_wasserstein']:.0f} |"
+            for layer in LAYERS:
+                shares = " ".join(f"{mine[f'{one} in vgg16:{layer}']:.2f}" for one in SHARES)
+                text += f" {mine[f'frechet in vgg16:{layer}']:.0f}, {shares} |"
+            print(text, flush=True)
+            found.setdefault(run, {})[float(mark)] = mine
+    return found
+
+
+def plot(path: Path, found: dict[Path, dict[float, dict[str, float]]]) -> None:
+    """Writes curves of the Frechet distances and coverage over minutes."""
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    wanted = [*(f"frechet in vgg16:{layer}" for layer in LAYERS), f"coverage in vgg16:{LAYERS[-1]}"]
+    for axes, one in zip(figure.subplots(1, len(wanted)), wanted, strict=True):
+        for run, marks in found.items():
+            axes.plot([*marks], [mine[one] for mine in marks.values()], marker=".", label=run.name)
+        axes.set(title=one, xlabel="minutes of processor time", xscale="log")
+        if one.startswith("frechet"):
+            axes.set_yscale("log")
+        for axis in (axes.xaxis, axes.yaxis) if one.startswith("frechet") else (axes.xaxis,):
+            axis.set_major_formatter(ScalarFormatter())
+            axis.set_minor_formatter(ScalarFormatter())
+        axes.grid(alpha=0.3, which="both")
+    figure.axes[0].legend()
+    figure.savefig(path, dpi=90)
 
 
 if __name__ == "__main__":
