@@ -340,14 +340,15 @@ def test_a_report_of_gpus():
 
 @pytest.mark.parametrize(("vary", "conditional"), [(("flip",), False), (("crop",), True)])
 def test_stand_ins_are_like_what_streams(vary, conditional):
-    config = dataclasses.replace(cfg.load("own_images")[1], size=32, vary_real=vary, conditional=conditional)
+    changes = {"size": 32, "batch_size": 8, "vary_real": vary, "conditional": conditional}
+    config = dataclasses.replace(cfg.load("own_images")[1], **changes)
     source = build.stand_in(config)
     assert source.shape == (32, 32, 3)
     batch = jax.eval_shape(source.batch, source.resident, source[0])
-    assert batch["image"].shape == (32, 32, 32, 3)
+    assert batch["image"].shape == (8, 32, 32, 3)
     assert ("label" in batch) == conditional
     inner = source[0]["item"]["image"]
-    assert (inner.shape, inner.dtype) == ((32, *((36, 36, 3) if "crop" in vary else (32, 32, 3))), "uint8")
+    assert (inner.shape, inner.dtype) == ((8, *((36, 36, 3) if "crop" in vary else (32, 32, 3))), "uint8")
 
 
 def installed(*modules):
