@@ -176,7 +176,7 @@ def plot(path: Path, found: dict[Path, dict[float, dict[str, float]]]) -> None:
         axes.set(title=one, xlabel="minutes of processor time", xscale="log")
         if one.startswith("frechet"):
             axes.set_yscale("log")
-        for axis in (axes.xaxis, axes.yaxis) if one.startswith("frechet") else (axes.xaxis,):
+        for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(ScalarFormatter())
             axis.set_minor_formatter(ScalarFormatter())
         axes.grid(alpha=0.3, which="both")

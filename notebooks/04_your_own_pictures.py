@@ -14,7 +14,7 @@
 # possible, and find out afterwards whether the samples are any good, and whether they are yours or only copies.
 #
 # The pictures are 288 emoji heads. Put your own in their place by one line. You should know what the two players of a
-# GAN do ([A GAN from scratch](01_from_scratch.ipynb)). It takes about five minutes on two CPU cores.
+# GAN do ([A GAN from scratch](01_from_scratch.ipynb)). It takes about six minutes on two CPU cores.
 #
 # **Before you begin.** Think of an answer to each, then unfold.
 #
