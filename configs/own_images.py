@@ -6,7 +6,7 @@ With 3,786 emoji, after 40 minutes of processor time (22,111 steps): heads with 
 clean colours; about half are shapes without a name. Frechet distance of 1,000 samples 99 in VGG16's relu3_3 and 66 in
 relu5_3, coverage .11 and .19 (one half of the data beside the other: 23 and 20, .53 and .57). In its first form, with
 batches of 32, batch normalisation in the discriminator, no R1, transposed convolutions and Adam's betas .5 and .999:
-211 and 107, .02 and .09. One seed; benchmarks/families.py, docs/models.md.
+211 and 107, .02 and .09. Seed 0; two more in docs/models.md (benchmarks/families.py).
 
 FOLDER is searched for pictures of any kind, sub-folders too. They are converted once; what cannot be used is listed.
 """
