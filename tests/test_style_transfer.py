@@ -65,13 +65,13 @@ def test_the_same_descent_as_gatys_in_pytorch():
     content, style, start = (jnp.asarray(picture) for picture in (*record_style.images(), record_style.start()))
     _, history = transfer.stylize(weights.load(), content, [style], gatys(51), jax.random.key(0), start=start)
     with np.load(record_style.DATA) as recorded:
-        assert 0.005 < recorded["gatys/apart"] < 0.02
+        apart = recorded["gatys/apart"]
+        assert apart[3] < 0.001 < apart[10] < 0.01 < apart[50] < 0.03
         for index, name in enumerate(("content", "style", "tv")):
             theirs = recorded["gatys"][:, index]
             assert theirs[50] > 0
-            np.testing.assert_allclose(history[name][:21], theirs[:21], rtol=0.002, err_msg=name)
-            # From then on as close as PyTorch's own are, whose starts differ by their last bit.
-            np.testing.assert_allclose(history[name], theirs, rtol=recorded["gatys/apart"], err_msg=name)
+            # As close as PyTorch's own are, whose starts differ by their last bits.
+            np.testing.assert_array_less(np.abs(history[name] / theirs - 1), 1e-5 + apart, err_msg=name)
     weighted = zip(record_style.GATYS_WEIGHTS, ("content", "style", "tv"), strict=True)
     np.testing.assert_allclose(history["total"], sum(weight * history[name] for weight, name in weighted), rtol=1e-5)
 
