@@ -90,7 +90,7 @@ def measure(real: origins.Origin, out: Path, lite0: Path | None) -> None:
 
 def measurer(real: origins.Origin, lite0: Path | None = None) -> Callable[[np.ndarray, dict[str, float]], None]:
     """What adds to given measures those of samples that they lack, beside half of the real pictures."""
-    looks = {"vgg16": _vgg16()} | ({"lite0": _lite0(lite0)} if lite0 else {})
+    looks = {"vgg16": vgg16()} | ({"lite0": _lite0(lite0)} if lite0 else {})
     pictures = _half(real, 0)
     wanted = {network: look(pictures) for network, look in looks.items()}
     patches = _patches(pictures)
@@ -127,7 +127,7 @@ def _in_parts(apply: Callable[[jax.Array], dict[str, jax.Array]]) -> Look:
     return look
 
 
-def _vgg16() -> Look:
+def vgg16() -> Look:
     network = weights.load()
 
     def apply(x: jax.Array) -> dict[str, jax.Array]:

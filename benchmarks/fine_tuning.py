@@ -1,0 +1,119 @@
+"""How to learn a few hundred pictures: anew, from the generator that ships, with FreezeD; by equal processor time.
+
+    launch/local.sh python benchmarks/held_out.py FOLDER --out SPLIT
+    launch/local.sh jaxgan data make SPLIT/held_out --size 64 --out SET
+    launch/local.sh python benchmarks/fine_tuning.py SET WHAT ... --out DIRECTORY [--marks 5 10 20 30]
+
+WHAT is what families.py takes: `own_images`, `fine_tuned=emoji:start=emoji`,
+`frozen=emoji:start=emoji,discriminator.freeze=2`. Every fifth picture of SET is kept back (DIRECTORY/kept.npz); the
+others are trained on (DIRECTORY/learned.npz). At every mark there are the samples and the sheet of families.py, whose
+measures are beside all that was learned, and how far the discriminator takes the kept pictures for generated ones
+(overfitting) and samples are nearer to learned pictures than kept ones are (memorisation, in VGG16). Curves go to
+DIRECTORY/curves.png; at the end DIRECTORY/NAME/neighbours.png shows samples beside the learned pictures nearest to
+them. The same command again leaves out what is done.
+"""
+
+import argparse
+import dataclasses
+import json
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import agreement
+import families
+import numpy as np
+from matplotlib.figure import Figure
+
+from jaxgan import config as cfg
+from jaxgan.evaluate import logits, measures, origins
+from jaxgan.run import directory
+from jaxgan.support import images
+
+LAYERS, DEEP = families.LAYERS, families.LAYERS[-1]
+CURVES = (*(f"frechet in vgg16:{layer}" for layer in LAYERS), "overfitting", "memorisation")
+
+
+def train(config: cfg.Config, run: Path, mark: float, out: Path) -> None:
+    """Trains in this process until a mark, and asks the discriminator about the kept pictures."""
+    families.train(config, run, mark)
+    trained = directory.read(run)
+    said = []
+    for name in ("learned", "kept"):
+        origin: Any = origins.load(str(out / f"{name}.npz"))
+        said.append(logits.of(trained, origin, np.arange(origin.count)))
+    made = origins.samples(str(run), trained, families.SEED)
+    found = measures.overfitting(said[0], said[1], logits.of(trained, made, np.arange(400)))
+    (run / f"{mark:g}.overfitting").write_text(json.dumps(found))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("set", type=Path)
+    parser.add_argument("what", nargs="+")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--marks", type=float, nargs="+", default=[5, 10, 20, 30], help="minutes of processor time")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    out = options.out.absolute()
+    real: Any = origins.load(str(options.set))
+    pictures = np.concatenate(list(real.blocks(np.arange(real.count))))
+    back = np.arange(len(pictures)) % 5 == 0
+    learned, kept = pictures[~back], pictures[back]
+    for name, part in (("learned", learned), ("kept", kept)):
+        if not (path := out / f"{name}.npz").is_file():  # Written once: runs notice when their data's file changes.
+            np.savez_compressed(path, image=part)
+    runs = []
+    for name, config in map(families.parse, options.what):
+        run = out / name
+        runs.append(run)
+        changes: dict[str, Any] = {"data": str(out / "learned.npz"), "size": None, "seed": options.seed}
+        changes |= dict.fromkeys(("steps", "sample_every", "checkpoint_every"), families.EVERY)
+        config = dataclasses.replace(config, **changes)
+        for mark in sorted(options.marks):
+            if not (run / f"{mark:g}.overfitting").is_file():
+                process = multiprocessing.get_context("spawn").Process(target=train, args=(config, run, mark, out))
+                process.start()
+                process.join()
+                if process.exitcode:
+                    raise SystemExit(f"{run}: failed")
+                print(f"{name}: {(run / 'marks').read_text().splitlines()[-1]}", flush=True)
+    judge(out, runs, learned, kept)
+
+
+def judge(out: Path, runs: list[Path], learned: np.ndarray, kept: np.ndarray) -> None:
+    """Prints a table of all marks of all runs; writes curves and neighbours."""
+    look = agreement.vgg16()
+    theirs, unseen = look(learned), look(kept)
+    figure = Figure(figsize=(14, 3.5), layout="constrained")
+    panels = figure.subplots(1, len(CURVES))
+    print(f"| what | minutes | steps | {' | '.join(CURVES)} |\n|{'---|' * (3 + len(CURVES))}")
+    for run in runs:
+        rows = []
+        for line in (run / "marks").read_text().splitlines():
+            mark, steps, _ = line.split()
+            made = np.load(run / f"{mark}.npz")["arr_0"][: agreement.COUNT]
+            ours = look(made)
+            found = {
+                f"frechet in vgg16:{layer}": measures.frechet(ours[layer], theirs[layer]).value for layer in LAYERS
+            }
+            found["overfitting"] = json.loads((run / f"{mark}.overfitting").read_text())[0]
+            found["memorisation"] = measures.memorisation(ours[DEEP], theirs[DEEP], unseen[DEEP]).value
+            rows.append((float(mark), found))
+            values = " | ".join(f"{found[one]:.3g}" for one in CURVES)
+            print(f"| {run.name} | {mark} | {int(steps):,} | {values} |", flush=True)
+            distances = np.linalg.norm(ours[DEEP][:16, None] - theirs[DEEP], axis=-1)
+            nearest = learned[np.argsort(distances, axis=1)[:, :3]]
+            sheet = np.concatenate([made[:16, None], nearest], axis=1)
+            images.save(run / "neighbours.png", images.grid(sheet.reshape(-1, *made.shape[1:]), 8))
+        for axes, one in zip(panels, CURVES, strict=True):
+            axes.plot([mark for mark, _ in rows], [found[one] for _, found in rows], marker=".", label=run.name)
+            axes.set(title=one, xlabel="minutes of processor time")
+            axes.grid(alpha=0.3)
+    panels[0].legend()
+    figure.savefig(out / "curves.png", dpi=90)
+
+
+if __name__ == "__main__":
+    main()
