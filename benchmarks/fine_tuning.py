@@ -9,8 +9,8 @@ WHAT is what families.py takes: `own_images`, `fine_tuned=emoji:start=emoji`,
 others are trained on (DIRECTORY/learned.npz). At every mark there are the samples and the sheet of families.py, whose
 measures are beside all that was learned, and how far the discriminator takes the kept pictures for generated ones
 (overfitting) and samples are nearer to learned pictures than kept ones are (memorisation, in VGG16). Curves go to
-DIRECTORY/curves.png; at the end DIRECTORY/NAME/neighbours.png shows samples beside the learned pictures nearest to
-them. The same command again leaves out what is done.
+DIRECTORY/curves.png; DIRECTORY/NAME/MARK-neighbours.png shows samples beside the learned pictures nearest to them. The
+same command again leaves out what is done.
 """
 
 import argparse
@@ -26,7 +26,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxgan import config as cfg
-from jaxgan.evaluate import logits, measures, origins
+from jaxgan.evaluate import logits, measures, neighbours, origins
 from jaxgan.run import directory
 from jaxgan.support import images
 
@@ -103,10 +103,8 @@ def judge(out: Path, runs: list[Path], learned: np.ndarray, kept: np.ndarray) ->
             rows.append((float(mark), found))
             values = " | ".join(f"{found[one]:.3g}" for one in CURVES)
             print(f"| {run.name} | {mark} | {int(steps):,} | {values} |", flush=True)
-            distances = np.linalg.norm(ours[DEEP][:16, None] - theirs[DEEP], axis=-1)
-            nearest = learned[np.argsort(distances, axis=1)[:, :3]]
-            sheet = np.concatenate([made[:16, None], nearest], axis=1)
-            images.save(run / "neighbours.png", images.grid(sheet.reshape(-1, *made.shape[1:]), 8))
+            near: Any = neighbours.nearest(made[: neighbours.SAMPLES], [learned])
+            images.save(run / f"{mark}-neighbours.png", near.sheet)
         for axes, one in zip(panels, CURVES, strict=True):
             axes.plot([mark for mark, _ in rows], [found[one] for _, found in rows], marker=".", label=run.name)
             axes.set(title=one, xlabel="minutes of processor time")
