@@ -153,11 +153,12 @@ def test_arrays_stay_on_disk_unless_packed(base, tmp_path):
     with np.load(base / "real.npz") as held:
         np.savez_compressed(tmp_path / "packed.npz", **held)
         np.savez(tmp_path / "fortran.npz", image=np.asfortranarray(held["arr_0"]))
+        np.save(tmp_path / "alone.npy", held["arr_0"])
         pictures = held["arr_0"]
     assert isinstance(origins._array(base / "real.npz", "arr_0"), np.memmap)
     assert not isinstance(origins._array(tmp_path / "packed.npz", "arr_0"), np.memmap)
     numbers = np.array([0, 3, 89])
-    for path in (base / "real.npz", tmp_path / "packed.npz", tmp_path / "fortran.npz"):
+    for path in (base / "real.npz", *(tmp_path / name for name in ("packed.npz", "fortran.npz", "alone.npy"))):
         np.testing.assert_array_equal(np.concatenate(list(origin_of(path).blocks(numbers))), pictures[numbers])
 
 
@@ -431,7 +432,7 @@ def refused(arguments, match, capsys):
 def test_mistakes_are_one_line(base, run, tmp_path, capsys):
     made, real = base / "made", base / "real"
     refused([made], "is no run; say what to compare with: jaxgan evaluate", capsys)
-    refused([tmp_path / "absent", real], "absent: no such run, folder, set, .npz file, or tfds:NAME", capsys)
+    refused([tmp_path / "absent", real], "absent: no such run, folder, set, .npy or .npz file, or tfds:NAME", capsys)
     refused([made, real, "--features", "vgg"], "--features vgg: unknown; one of vgg16, lite0", capsys)
     refused([made, real, "--features", "vgg16:relu9"], "relu9: no such layer", capsys)
     refused(
@@ -447,6 +448,9 @@ def test_mistakes_are_one_line(base, run, tmp_path, capsys):
     refused([made, real, "--truncation", "0"], "--truncation must be above 0", capsys)
     (tmp_path / "bad.npz").write_bytes(b"PK nothing")
     refused([made, tmp_path / "bad.npz"], "bad.npz: cannot be read as .npz", capsys)
+    (tmp_path / "bad.npy").write_bytes(b"PK nothing")
+    refused([made, tmp_path / "bad.npy"], "bad.npy: cannot be read as .npy", capsys)
+    refused([made, tmp_path / "gone.npy"], "gone.npy: no such file", capsys)
     np.savez(tmp_path / "none.npz", foo=np.zeros(3))
     refused(
         [made, tmp_path / "none.npz"], "none.npz: has neither pictures (arr_0) nor statistics (mu and sigma)", capsys

@@ -26,8 +26,8 @@ class Evaluate:
     """Measure samples against real pictures: Frechet and kernel distances, precision, recall, copies, and more."""
 
     a: Annotated[Positional[str], tyro.conf.arg(metavar="A")]
-    """What to measure: a run (its samples), a folder of pictures of one size, a set, an .npz file (arr_0), or
-    tfds:NAME."""
+    """What to measure: a run (its samples), a folder of pictures of one size, a set, an .npy or .npz file
+    (arr_0), or tfds:NAME."""
     b: Annotated[Positional[str | None], tyro.conf.arg(metavar="B")] = None
     """What to compare with: as A, or statistics (.npz of mu and sigma). If not given, the data that the run A had."""
     features: str | None = None

@@ -77,7 +77,8 @@ def open_pictures(
         pictures = records.PictureSet(out, conditional)
     else:
         raise UserError(
-            f"data: {data}: no such folder, archive, set, .npz file, tfds:NAME, or shipped data{nearest(data, SHIPPED)}"
+            f"data: {data}: no such folder, archive, set, .npy or .npz file, tfds:NAME, or shipped data"
+            f"{nearest(data, SHIPPED)}"
         )
     check_square(pictures.shape, data)
     height, width, _ = pictures.shape

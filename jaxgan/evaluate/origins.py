@@ -78,8 +78,8 @@ def load(
     """Opens pictures.
 
     Args:
-        source: a run, whose samples these are; a folder of pictures of one size; a set; an .npz file of pictures
-            (`arr_0`, or as for training) or of statistics (`mu` and `sigma`); "tfds:NAME".
+        source: a run, whose samples these are; a folder of pictures of one size; a set; an .npy file of pictures; an
+            .npz file of pictures (`arr_0`, or as for training) or of statistics (`mu` and `sigma`); "tfds:NAME".
         labelled: whether classes are wanted; a folder's are as `jaxgan data make --labels` finds them.
         seed: of a run's latents.
         truncation: of a run (see `jaxgan sample`).
@@ -95,15 +95,15 @@ def load(
     path = files.expanded(source)
     if directory.is_run(path):
         return samples(source, directory.read_pictures(path, best), seed, truncation)
-    if path.suffix == ".npz" and not files.is_dir(path):
-        return _load_npz(path, labelled)
+    if path.suffix in (".npy", ".npz") and not files.is_dir(path):
+        return _load_npy(path) if path.suffix == ".npy" else _load_npz(path, labelled)
     if files.is_file(path / "manifest.json"):
         return _of_pictures(source, held := records.PictureSet(path, labelled), tuple(held.files()))
     if files.is_dir(path):
         return _load_folder(path, labelled)
     if directory.is_trained(path):
         return samples(source, directory.read_pictures(path, best), seed, truncation)
-    raise UserError(f"{source}: no such run, folder, set, .npz file, or tfds:NAME")
+    raise UserError(f"{source}: no such run, folder, set, .npy or .npz file, or tfds:NAME")
 
 
 def samples(name: str, trained: Trained, seed: int, truncation: float | None = None) -> Origin:
@@ -281,6 +281,16 @@ def _open(folder: Path, file: str) -> np.ndarray:
         return np.asarray(folders.in_mode(image, folders.Settings()))
     except UserError as error:
         raise UserError(f"{folder / file}: {error}") from None
+
+
+def _load_npy(path: Path) -> Origin:
+    try:
+        held = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: cannot be read as .npy: {first_line(error)}") from None
+    return _of_array(path, arrays.check_images(held, str(path), "M, H, W"), None)
 
 
 def _load_npz(path: Path, labelled: bool) -> Origin | Reference:

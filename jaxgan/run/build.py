@@ -80,7 +80,7 @@ def _own(config: cfg.Config, part: tuple[int, int]) -> Source:
     if config.data == cfg.IN_MEMORY:
         raise UserError("data: this run was made of arrays; give them again: jaxgan.train(RUN, source=ARRAYS)")
     if not config.data:
-        raise UserError("data: say which pictures: --data FOLDER (or a set, an .npz file, tfds:NAME)")
+        raise UserError("data: say which pictures: --data FOLDER (or a set, an .npy or .npz file, tfds:NAME)")
     if config.size or own.is_folder(config.data):  # Before pictures are converted for nothing.
         check_size(config, config.size or own.SIZE)
     pictures = own.open_pictures(
