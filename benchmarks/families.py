@@ -21,7 +21,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,27 +123,56 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--marks", type=float, nargs="+", default=[2, 5, 10], help="minutes of processor time")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--beside", metavar="SET", help="real pictures of the table, if not those that were learned")
     parser.add_argument("--no-judge", action="store_true", help="leave out the table")
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
+    runs = train_all(options.what, options.set, options.out, options.marks, options.seed)
+    if not options.no_judge:
+        real: Any = origins.load(options.beside or str(options.set))
+        wanted = [*(f"frechet in vgg16:{layer}" for layer in LAYERS), f"coverage in vgg16:{LAYERS[-1]}"]
+        plot(options.out / "curves.png", judge(real, runs), wanted)
+
+
+def train_all(
+    what: Iterable[str],
+    data: Path,
+    out: Path,
+    marks: Iterable[float],
+    seed: int,
+    train: Callable[[cfg.Config, Path, float], None] = train,
+    made: str = "npz",
+) -> list[Path]:
+    """Trains all in turn, each up to every mark in processes of their own, but for what has been done.
+
+    Args:
+        what: as `parse` takes it.
+        data: what is learned.
+        out: where runs are made.
+        marks: minutes of processor time.
+        seed: of the runs.
+        train: up to one mark.
+        made: the suffix of what that makes at last.
+
+    Returns:
+        The runs.
+    """
+    out.mkdir(parents=True, exist_ok=True)
     runs = []
-    for name, config in map(parse, options.what):
-        run = options.out / name
+    for name, config in map(parse, what):
+        run = out / name
         runs.append(run)
-        changes: dict[str, Any] = {"data": str(options.set.absolute()), "size": None, "seed": options.seed}
+        changes: dict[str, Any] = {"data": str(data.absolute()), "size": None, "seed": seed}
         changes |= {"steps": EVERY, "sample_every": EVERY, "checkpoint_every": EVERY}
         config = dataclasses.replace(config, **changes)
-        for mark in sorted(options.marks):
-            if not (run / f"{mark:g}.npz").is_file():
+        for mark in sorted(marks):
+            if not (run / f"{mark:g}.{made}").is_file():
                 process = multiprocessing.get_context("spawn").Process(target=train, args=(config, run, mark))
                 process.start()
                 process.join()
                 if process.exitcode:
                     raise SystemExit(f"{run}: failed")
                 print(f"{name}: {(run / 'marks').read_text().splitlines()[-1]}", flush=True)
-    if not options.no_judge:
-        real: Any = origins.load(str(options.set))
-        plot(options.out / "curves.png", judge(real, runs))
+    return runs
 
 
 def judge(real: origins.Origin, runs: list[Path]) -> dict[Path, dict[float, dict[str, float]]]:
@@ -166,10 +195,9 @@ def judge(real: origins.Origin, runs: list[Path]) -> dict[Path, dict[float, dict
     return found
 
 
-def plot(path: Path, found: dict[Path, dict[float, dict[str, float]]]) -> None:
-    """Writes curves of the Frechet distances and coverage over minutes."""
-    figure = Figure(figsize=(12, 4), layout="constrained")
-    wanted = [*(f"frechet in vgg16:{layer}" for layer in LAYERS), f"coverage in vgg16:{LAYERS[-1]}"]
+def plot(path: Path, found: dict[Path, dict[float, dict[str, float]]], wanted: Sequence[str]) -> None:
+    """Writes curves of measures over minutes."""
+    figure = Figure(figsize=(4 * len(wanted), 4), layout="constrained")
     for axes, one in zip(figure.subplots(1, len(wanted)), wanted, strict=True):
         for run, marks in found.items():
             axes.plot([*marks], [mine[one] for mine in marks.values()], marker=".", label=run.name)

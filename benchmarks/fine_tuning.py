@@ -14,16 +14,13 @@ same command again leaves out what is done.
 """
 
 import argparse
-import dataclasses
 import json
-import multiprocessing
 from pathlib import Path
 from typing import Any
 
 import agreement
 import families
 import numpy as np
-from matplotlib.figure import Figure
 
 from jaxgan import config as cfg
 from jaxgan.evaluate import logits, measures, neighbours, origins
@@ -34,13 +31,14 @@ LAYERS, DEEP = families.LAYERS, families.LAYERS[-1]
 CURVES = (*(f"frechet in vgg16:{layer}" for layer in LAYERS), "overfitting", "memorisation")
 
 
-def train(config: cfg.Config, run: Path, mark: float, out: Path) -> None:
+def train(config: cfg.Config, run: Path, mark: float) -> None:
     """Trains in this process until a mark, and asks the discriminator about the kept pictures."""
-    families.train(config, run, mark)
+    if not (run / f"{mark:g}.npz").is_file():
+        families.train(config, run, mark)
     trained = directory.read(run)
     said = []
     for name in ("learned", "kept"):
-        origin: Any = origins.load(str(out / f"{name}.npz"))
+        origin: Any = origins.load(str(run.parent / f"{name}.npz"))
         said.append(logits.of(trained, origin, np.arange(origin.count)))
     made = origins.samples(str(run), trained, families.SEED)
     found = measures.overfitting(said[0], said[1], logits.of(trained, made, np.arange(400)))
@@ -56,7 +54,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    out = options.out.absolute()
+    out = options.out
     real: Any = origins.load(str(options.set))
     pictures = np.concatenate(list(real.blocks(np.arange(real.count))))
     back = np.arange(len(pictures)) % 5 == 0
@@ -64,33 +62,16 @@ def main() -> None:
     for name, part in (("learned", learned), ("kept", kept)):
         if not (path := out / f"{name}.npz").is_file():  # Written once: runs notice when their data's file changes.
             np.savez_compressed(path, image=part)
-    runs = []
-    for name, config in map(families.parse, options.what):
-        run = out / name
-        runs.append(run)
-        changes: dict[str, Any] = {"data": str(out / "learned.npz"), "size": None, "seed": options.seed}
-        changes |= dict.fromkeys(("steps", "sample_every", "checkpoint_every"), families.EVERY)
-        config = dataclasses.replace(config, **changes)
-        for mark in sorted(options.marks):
-            if not (run / f"{mark:g}.overfitting").is_file():
-                process = multiprocessing.get_context("spawn").Process(target=train, args=(config, run, mark, out))
-                process.start()
-                process.join()
-                if process.exitcode:
-                    raise SystemExit(f"{run}: failed")
-                print(f"{name}: {(run / 'marks').read_text().splitlines()[-1]}", flush=True)
-    judge(out, runs, learned, kept)
+    runs = families.train_all(options.what, out / "learned.npz", out, options.marks, options.seed, train, "overfitting")
+    families.plot(out / "curves.png", judge(runs, learned, kept), CURVES)
 
 
-def judge(out: Path, runs: list[Path], learned: np.ndarray, kept: np.ndarray) -> None:
-    """Prints a table of all marks of all runs; writes curves and neighbours."""
-    look = agreement.vgg16()
+def judge(runs: list[Path], learned: np.ndarray, kept: np.ndarray) -> dict[Path, dict[float, dict[str, float]]]:
+    """Measures of all marks of all runs; prints a table of them, and writes neighbours."""
+    look, all_found = agreement.vgg16(), {}
     theirs, unseen = look(learned), look(kept)
-    figure = Figure(figsize=(14, 3.5), layout="constrained")
-    panels = figure.subplots(1, len(CURVES))
     print(f"| what | minutes | steps | {' | '.join(CURVES)} |\n|{'---|' * (3 + len(CURVES))}")
     for run in runs:
-        rows = []
         for line in (run / "marks").read_text().splitlines():
             mark, steps, _ = line.split()
             made = np.load(run / f"{mark}.npz")["arr_0"][: agreement.COUNT]
@@ -100,17 +81,12 @@ def judge(out: Path, runs: list[Path], learned: np.ndarray, kept: np.ndarray) ->
             }
             found["overfitting"] = json.loads((run / f"{mark}.overfitting").read_text())[0]
             found["memorisation"] = measures.memorisation(ours[DEEP], theirs[DEEP], unseen[DEEP]).value
-            rows.append((float(mark), found))
+            all_found.setdefault(run, {})[float(mark)] = found
             values = " | ".join(f"{found[one]:.3g}" for one in CURVES)
             print(f"| {run.name} | {mark} | {int(steps):,} | {values} |", flush=True)
             near: Any = neighbours.nearest(made[: neighbours.SAMPLES], [learned])
             images.save(run / f"{mark}-neighbours.png", near.sheet)
-        for axes, one in zip(panels, CURVES, strict=True):
-            axes.plot([mark for mark, _ in rows], [found[one] for _, found in rows], marker=".", label=run.name)
-            axes.set(title=one, xlabel="minutes of processor time")
-            axes.grid(alpha=0.3)
-    panels[0].legend()
-    figure.savefig(out / "curves.png", dpi=90)
+    return all_found
 
 
 if __name__ == "__main__":

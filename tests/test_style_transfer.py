@@ -66,7 +66,7 @@ def test_the_same_descent_as_gatys_in_pytorch():
     _, history = transfer.stylize(weights.load(), content, [style], gatys(51), jax.random.key(0), start=start)
     with np.load(record_style.DATA) as recorded:
         apart = recorded["gatys/apart"]
-        assert apart[3] < 0.001 < apart[10] < 0.01 < apart[50] < 0.03
+        assert apart[3] < 0.001 < apart[10] < 0.01 < apart[50] < 0.02
         for index, name in enumerate(("content", "style", "tv")):
             theirs = recorded["gatys"][:, index]
             assert theirs[50] > 0

@@ -1,6 +1,7 @@
 """Pictures of any origin by number: a run's samples or its data, a folder, a set, an .npz file, a set of TFDS."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import mmap
 import os
@@ -78,8 +79,8 @@ def load(
     """Opens pictures.
 
     Args:
-        source: a run, whose samples these are; a folder of pictures of one size; a set; an .npy file of pictures; an
-            .npz file of pictures (`arr_0`, or as for training) or of statistics (`mu` and `sigma`); "tfds:NAME".
+        source: a run, whose samples these are; a folder of pictures of one size; a set; an .npy or .npz file of
+            pictures (`arr_0`, or as for training); an .npz file of statistics (`mu` and `sigma`); "tfds:NAME".
         labelled: whether classes are wanted; a folder's are as `jaxgan data make --labels` finds them.
         seed: of a run's latents.
         truncation: of a run (see `jaxgan sample`).
@@ -283,25 +284,27 @@ def _open(folder: Path, file: str) -> np.ndarray:
         raise UserError(f"{folder / file}: {error}") from None
 
 
-def _load_npy(path: Path) -> Origin:
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Says of a file of arrays that it is not there, or damaged."""
     try:
-        held = np.load(path, mmap_mode="r", allow_pickle=False)
+        yield
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: cannot be read as .npy: {first_line(error)}") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: cannot be read as {path.suffix}: {first_line(error)}") from None
+
+
+def _load_npy(path: Path) -> Origin:
+    with _reading(path):
+        held = np.load(path, mmap_mode="r", allow_pickle=False)
     return _of_array(path, arrays.check_images(held, str(path), "M, H, W"), None)
 
 
 def _load_npz(path: Path, labelled: bool) -> Origin | Reference:
-    try:
-        with np.load(path, allow_pickle=False) as held:
-            names = set(held.files)
-            known = {name: np.asarray(held[name], np.float64) for name in ("mu", "sigma") if name in names}
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: cannot be read as .npz: {first_line(error)}") from None
+    with _reading(path), np.load(path, allow_pickle=False) as held:
+        names = set(held.files)
+        known = {name: np.asarray(held[name], np.float64) for name in ("mu", "sigma") if name in names}
     image = next((name for name in arrays.IMAGE_NAMES if name in names), None)
     label = next((name for name in arrays.LABEL_NAMES if name in names), None)
     pictures = None
