@@ -400,7 +400,7 @@ class Config:
     """Where R1 and R2 take the slope: at the pictures before augmentation, as the papers' authors do, or at what the
     discriminator is shown, as runs from before there was a choice. A difference is always of the pictures."""
     penalty_every: PositiveInt = 1
-    """Penalise at every so-manieth step only, so many times as strongly: nearly the same for less work."""
+    """Penalise at every Nth step only, N times as strongly: nearly the same for less work."""
     penalty_decay_steps: NonNegativeInt = 0
     """Steps in which the weights of R1 and R2 fall, by a cosine; 0 keeps them."""
     penalty_final: Annotated[float, Field(ge=0, le=1)] = 0.1
@@ -409,7 +409,7 @@ class Config:
     """Weight of StyleGAN2's penalty on the generator: equal steps of style should change the picture equally (arXiv
     1912.04958; 2 there); 0 for none."""
     path_every: PositiveInt = 4
-    """Apply that at every so-manieth step only, so many times as strongly."""
+    """Apply that at every Nth step only, N times as strongly."""
     grow: tuple[PositiveInt, ...] = ()
     """Progressive growing: the steps after which the size of pictures doubles, the last time to that of the data."""
     fade_steps: NonNegativeInt = 0
@@ -585,9 +585,10 @@ def _agreeing(config: Config, where: str) -> Config:
     points = config.data in ("ring", "grid")
     unit = group(config)
     targets = ("non_saturating", "minimax", "least_squares")
+    smoothed = "smooth_real" if config.smooth_real else "smooth_fake"
     kinds, stages = {config.generator.kind, config.discriminator.kind}, len(config.grow) + 1
     wrong = {
-        f"smooth_real: the loss {config.loss} has no targets; take one of {', '.join(targets)}": (
+        f"{smoothed}: the loss {config.loss} has no targets; take one of {', '.join(targets)}": (
             config.smooth_real or config.smooth_fake
         )
         and config.loss not in targets,
@@ -630,6 +631,8 @@ def _agreeing(config: Config, where: str) -> Config:
         f"conditional: {config.data} has no labels": config.conditional and config.data in SHIPPED[1:],
         f"vary_real, size: {config.data} has pictures of one size, which stay as they are": config.data in SHIPPED
         and (config.vary_real or config.size),
+        "vary_real: colours are of pictures, and these are latents; leave colour out": config.latents
+        and "colour" in config.vary_real,
         "pack: does not go with conditional": config.pack > 1 and config.conditional,
         f"batch_size: {config.batch_size} is not a multiple of pack x discriminator.minibatch_stddev"
         f"{' (and even, for path_length)' if config.path_length else ''}, {unit}": any(
@@ -734,6 +737,16 @@ def differing(configs: Sequence[Config]) -> dict[str, list[Any]]:
 def value(config: Config, name: str) -> Any:
     """The value of a field by its path, "generator.learning_rate"."""
     return functools.reduce(getattr, name.split("."), config)
+
+
+def placed(config: Config) -> Config:
+    """The config with the whole path of its data, where they are files: a run goes on wherever it is called from."""
+    if config.start and config.start not in NETWORKS:
+        config = dataclasses.replace(config, start=str(files.expanded(config.start).absolute()))
+    path = files.expanded(config.data)
+    if not config.data or config.data in SHIPPED or not (files.is_file(path) or files.is_dir(path)):
+        return config
+    return dataclasses.replace(config, data=str(path.absolute()))
 
 
 def replaced(config: Config, changes: Mapping[str, Any]) -> Config:

@@ -136,7 +136,7 @@ def train_step(game: Game, state: TrainState, batch: Batch, key: jax.Array) -> t
         `separation` (share of pairs in which the real example has the larger logit), all before its (last) update,
         named `discriminator/loss` and so on. With penalties or consistency, `discriminator/penalty`, and with path
         length regularisation `generator/penalty`: their weights times what they punish, as they count on average over
-        steps; of one that is applied at every so-manieth step only, 0 at the others. With skipping, `skipped`: the
+        steps; of one that is applied at every Nth step only, 0 at the others. With skipping, `skipped`: the
         share of the player's updates left out so far. With ADA, `discriminator/augment`: the probability. With path
         length regularisation, `generator/path_length`: the running mean of lengths. With a term
         of one's own, which `generator/loss` includes, `generator/term`.
@@ -213,7 +213,7 @@ def generate(game: Game, variables: Any, latent: jax.Array, label: jax.Array | N
         Images as the generator makes them, [N, ...].
     """
     labels = () if label is None else (label,)
-    return game.generator.apply(variables, latent, *labels, train=False)  # pyright: ignore[reportCallIssue]
+    return game.generator.apply(variables, latent, *labels, train=False)
 
 
 class _Generated(NamedTuple):
@@ -446,7 +446,7 @@ def _unless_below(
 
 
 def _lazily(every: int, state: TrainState, due: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
-    """What is due at every so-manieth step, else the other; its name says how often to who reads the program."""
+    """What is due at every Nth step, else the other; its name says how often to who reads the program."""
     with jax.named_scope(f"one_step_in_{every}"):
         return jax.lax.cond(state.step % every == 0, due, otherwise)
 

@@ -152,7 +152,12 @@ def test_a_missing_config_suggests_the_nearest():
     ("fields", "words"),
     [
         ({"smooth_real": 0.1, "loss": "hinge"}, "smooth_real: the loss hinge has no targets"),
+        ({"smooth_fake": 0.1, "loss": "hinge"}, "smooth_fake: the loss hinge has no targets"),
         ({"data": "ring"}, "convolutional networks need images"),
+        (
+            {"data": "", "latents": True, "vary_real": ("flip", "colour")},
+            "vary_real: colours are of pictures, and these are latents",
+        ),
         ({"data": "stacked_mnist", "conditional": True}, "conditional: stacked_mnist has no labels"),
         ({"pack": 2, "conditional": True}, "pack: does not go with conditional"),
         ({"pack": 3}, "batch_size: 128 is not a multiple of pack x discriminator.minibatch_stddev, 3"),

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import jaxgan
 from jaxgan import train_step
@@ -75,6 +76,17 @@ def test_it_goes_on_bit_identically_and_is_kept(pictures: np.ndarray, tmp_path: 
     with pytest.raises(UserError, match="began with other data"):
         jaxgan.train(tmp_path / "kept", 255 - pictures, steps=6, quiet=True)
     assert jaxgan.train(tmp_path / "kept", pictures, steps=6, quiet=True).step == 6
+
+
+def test_a_run_of_a_folder_goes_on_from_anywhere(pictures: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "mine").mkdir()
+    for index, picture in enumerate(pictures[:8]):
+        Image.fromarray(picture).save(tmp_path / "mine" / f"{index}.png")
+    monkeypatch.chdir(tmp_path)
+    jaxgan.train("mnist_dcgan", "mine", out="run", steps=1, quiet=True, size=28, **SMALL)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert jaxgan.Run(tmp_path / "run").train(2, quiet=True).step == 2
 
 
 def test_a_temporary_run_goes_with_its_handle(pictures: np.ndarray):

@@ -15,7 +15,7 @@ from PIL import Image
 from jaxgan import cli
 from jaxgan import config as cfg
 from jaxgan.cli import options
-from jaxgan.latent import mix, sampling
+from jaxgan.latent import mix, sampling, saved
 from jaxgan.run import build, directory, training
 from jaxgan.support import images
 from jaxgan.support.errors import UserError
@@ -109,6 +109,24 @@ def test_a_walk_visits_the_seeds_that_are_named(run, tmp_path):
     latent = jnp.stack([ends[0], halves[0], ends[1], halves[1]])
     made = sampling.pictures(trained.game, trained.state.ema, latent, np.ones(4, np.int32))
     np.testing.assert_allclose(images.load(tmp_path / "strip.png").astype(int), images.sheet(made, 2), atol=1)
+
+
+def test_a_walk_is_of_the_class_that_a_latent_was_found_for(run, tmp_path, capsys):
+    trained = directory.read(run)
+    mine = np.asarray(sampling.latents_of(trained.game, [5])[0])
+    (tmp_path / "me.npz").write_bytes(saved.encode(mine, 7))
+    (tmp_path / "other.npz").write_bytes(saved.encode(mine, 10))
+
+    def walk(*arguments):
+        cli.main(["interpolate", str(run), "--through", *arguments, "--frames", "1", "--out", str(tmp_path / "a.png")])
+        return images.load(tmp_path / "a.png")
+
+    ofself, other = walk("5", "3", "--label", "7"), walk("5", "3")
+    assert (ofself != other).any()
+    np.testing.assert_array_equal(walk(str(tmp_path / "me.npz"), "3"), ofself)
+    np.testing.assert_array_equal(walk(str(tmp_path / "me.npz"), "3", "--label", "0"), other)
+    message = "other.npz: of the class 10, where"
+    assert message in fails(["interpolate", run, "--through", tmp_path / "other.npz"], capsys)
 
 
 @pytest.fixture

@@ -57,8 +57,9 @@ def test_a_name_goes_where_a_run_goes(capsys):
     cli.main(["directions", "emoji", "--count", "1", "--steps", "3"])
     cli.main(["interpolate", "emoji", "--count", "2", "--frames", "2", "--out", "walk.png"])
     cli.main(["show", "emoji"])
+    cli.main(["compare", "emoji", "emoji", "--out", "compared.png"])
     made = {path.name for path in Path.cwd().iterdir()}
-    assert made == {"emoji-samples.png", "emoji-mix.png", "emoji-directions.png", "walk.png"}
+    assert made == {"emoji-samples.png", "emoji-mix.png", "emoji-directions.png", "walk.png", "compared.png"}
     assert "step " in capsys.readouterr().out
     assert "--best: emoji holds one state alone" in fails(["sample", "emoji", "--best"], capsys)
 

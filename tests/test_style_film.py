@@ -73,6 +73,10 @@ def test_an_mp4_keeps_its_rate_size_and_sound(tmp_path, size, rate):
     # Frames of different lengths last for as many as they need.
     film.write(path, frames[:2], made_of([Fraction(4, 100), Fraction(12, 100)], size))
     assert film.open_film(path).ends == (Fraction(4, 100), Fraction(8, 100), Fraction(12, 100))
+    # No rate has both, so that each is as near as may be at one that plays: 2 of 60, 2 of 60 and 30 of 60.
+    film.write(path, frames[:3], made_of([Fraction(33, 1000), Fraction(67, 1000), Fraction(567, 1000)], size))
+    assert film.open_film(path).ends == tuple(Fraction(n, 60) for n in range(1, 35))
+    assert np.abs(np.stack([*film.frames(film.open_film(path))])[[0, 2, 4]].astype(float) - frames[:3]).mean() < 6
 
 
 def test_what_is_no_film_is_one_line(tmp_path):

@@ -218,7 +218,7 @@ def test_what_is_not_vgg_is_refused(arrays, tmp_path):
 class Server(http.server.ThreadingHTTPServer):
     """Serves `data`; breaks off after half, as often as `failures` says; can ignore ranges."""
 
-    data, failures, ranges = b"", 0, True
+    data, failures, ranges, garbage = b"", 0, True, False
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -231,6 +231,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         wanted = self.headers["Range"]
         self.server.requests.append(wanted)
+        if self.server.garbage:
+            self.wfile.write(b"no answer\r\n\r\n")
+            return
         if "absent" in self.path:
             self.send_error(404)
             return
@@ -283,6 +286,9 @@ def test_download_that_fails_for_good_says_how_far_it_came_and_resumes(server, t
         download.download(url.replace("vgg", "absent"), tmp_path)
     with pytest.raises(UserError, match=r"not downloaded: .*refused"):
         download.download("http://127.0.0.1:9/vgg.npz", tmp_path)
+    server.garbage = True
+    with pytest.raises(UserError, match=r"other.npz: not downloaded: no answer"):
+        download.download(url.replace("vgg", "other"), tmp_path)
 
 
 def test_weights_from_a_url(server, arrays, tmp_path, monkeypatch):

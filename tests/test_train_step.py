@@ -234,11 +234,39 @@ def test_the_generator_is_skipped_likewise(key):
 
 
 def test_skipping_saves_the_work(key):
-    """It is a branch: the compiled program's first branch has no backward pass."""
+    """It is a branch, and one of the two has nothing but the logits of both kinds of pictures."""
     game = dataclasses.replace(LINEAR, skip_discriminator_below=0.1)
     state = train_step.init(game, IMAGES, key)
-    text = str(jax.make_jaxpr(functools.partial(train_step.train_step, game))(state, IMAGES, key))
-    assert " cond[" in text
+    traced = jax.make_jaxpr(functools.partial(train_step.train_step, game))(state, IMAGES, key)
+    branches = [str(branch) for found in _conds(traced.jaxpr) for branch in found.params["branches"]]
+    products = sorted(branch.count("dot_general") for branch in branches)
+    assert len(products) == 2
+    assert products[0] == 2 < products[1]
+
+
+def _conds(jaxpr):
+    """All branchings in a program, those in its functions too."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "cond":
+            yield equation
+        else:
+            for value in jax.tree.leaves([*equation.params.values()], is_leaf=lambda leaf: hasattr(leaf, "eqns")):
+                if hasattr(value := getattr(value, "jaxpr", value), "eqns"):
+                    yield from _conds(value)
+
+
+def test_rules_that_make_no_sense_are_refused():
+    for name, value in {"penalty_at": "pictures", "pack": 0, "discriminator_updates": 0, "penalty_every": 0}.items():
+        with pytest.raises(ValueError, match=f"{name}: must be"):
+            dataclasses.replace(LINEAR, **{name: value})
+
+
+def test_dragan_of_a_constant_batch_is_finite(key):
+    """Of equal numbers the mean of squares, rounded, may be less than the square of the mean."""
+    images = {"image": jnp.full((6, 3), 0.1, jnp.float32)}
+    game = dataclasses.replace(LINEAR, dragan=1.0)
+    _, metrics = train_step.train_step(game, train_step.init(game, images, key), images, key)
+    assert np.isfinite(metrics["discriminator/penalty"])
 
 
 def test_packing_shows_neighbours_together(key):

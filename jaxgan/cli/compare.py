@@ -35,13 +35,12 @@ class Compare:
             raise UserError("compare: name two runs or more: jaxgan compare RUN RUN")
         from jaxgan.run import comparison
         from jaxgan.support import images
-        from jaxgan.support.files import in_one_line
+        from jaxgan.support.files import replacing
 
         images.check_suffix(self.out, images.PICTURES)
         runs = comparison.read(self.runs, self.best)
         print(comparison.table(runs), end="")
         figure = comparison.draw(runs, self.seed)
-        with in_one_line(self.out, "written"):
-            self.out.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(self.out, dpi=110)
+        with replacing(self.out) as partial:
+            figure.savefig(partial, dpi=110)
         print(f"samples and curves: {self.out}")

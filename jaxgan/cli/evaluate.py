@@ -109,13 +109,14 @@ class Evaluate:
         chosen = features.load(name, self.weights, console)
         with Bar(console, report.total(a, b, options), text="") as bar:
             found = report.judge(a, b, chosen, options, held_out, bar.move)
+        near = _save_neighbours(Path(self.a), a, source) if source is not None and a.trained is not None else ""
         if self.json:
             print(json.dumps(found.to_json(), indent=2))
             return
         for line in _lines(found, a, b, chosen):
             print(line)
-        if source is not None and a.trained is not None:
-            _print_neighbours(Path(self.a), a, source)
+        if near:
+            print(near)
 
 
 def _lines(found: "Judgement", a: "Origin", b: "Origin | Reference", features: "Features") -> Iterator[str]:
@@ -145,19 +146,21 @@ def _lines(found: "Judgement", a: "Origin", b: "Origin | Reference", features: "
             yield f"{name:20} {numbers}  {better}{biased}".rstrip()
 
 
-def _print_neighbours(run: Path, samples: "Origin", source: "Source") -> None:
-    """Looks for copies: the real pictures nearest to some samples, on a sheet in the run's directory."""
+def _save_neighbours(run: Path, samples: "Origin", source: "Source") -> str:
+    """Looks for copies: the real pictures nearest to some samples, on a sheet; what is to be said of them."""
     import numpy as np
 
     from jaxgan.evaluate import neighbours
+    from jaxgan.run.directory import output
     from jaxgan.support import images
 
     some = np.concatenate(list(samples.blocks(np.arange(neighbours.SAMPLES))))
     nearest = neighbours.nearest(some, source.blocks())
-    if nearest is not None:
-        path = run / "neighbours.png"
-        images.save(path, nearest.sheet)
-        print(f"{nearest} ({path})")
+    if nearest is None:
+        return ""
+    path = output(run, "neighbours.png")
+    images.save(path, nearest.sheet)
+    return f"{nearest} ({path})"
 
 
 @dataclasses.dataclass(frozen=True)

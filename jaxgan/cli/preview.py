@@ -8,7 +8,7 @@ import tyro
 
 from jaxgan import config as cfg
 from jaxgan.cli.options import Positional, check_range, parse
-from jaxgan.cli.training import placed, target
+from jaxgan.cli.training import target
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ def start_preview(arguments: list[str]) -> None:
     """Runs `jaxgan data preview` with what follows it on the command line."""
     name, config, _ = target("data preview", arguments)
     options = parse(Preview, "jaxgan data preview", arguments, default=Preview(name, config))
-    config = placed(cfg.validate(options.config, "command line"))
+    config = cfg.placed(cfg.validate(options.config, "command line"))
     columns = min(10, config.batch_size) if options.columns is None else options.columns
     check_range("columns", columns, 1, config.batch_size)
     check_range("rows", options.rows, 1, 100)

@@ -11,9 +11,9 @@ from jaxgan.cli.options import MOST, Positional, check_range, check_seed, check_
 from jaxgan.support.errors import UserError
 
 if TYPE_CHECKING:
-    import jax
     import numpy as np
 
+    from jaxgan.latent.saved import Latent
     from jaxgan.run.directory import Trained
 
 _TOGETHER = 16  # Pictures of seeds, a call of the generator.
@@ -181,14 +181,14 @@ class Interpolate:
     def drawn(
         self,
         trained: "Trained | None" = None,
-        known: "Mapping[str, jax.Array] | None" = None,
+        known: "Mapping[str, Latent] | None" = None,
         on_batch: "Callable[[int, int], None] | None" = None,
     ) -> "tuple[Trained, np.ndarray]":
         """The run and the pictures on the way.
 
         Args:
             trained: the run; it is read unless it is given.
-            known: places by the names that `through` gives them, which need not be read from files.
+            known: latents and their classes by the names that `through` gives them, which need not be read from files.
             on_batch: told now and then how many of how many pictures are made; what it raises ends the walk.
 
         Returns:
@@ -202,10 +202,14 @@ class Interpolate:
         check_range("count", self.count, 1, max(1, MOST // self.frames))
         check_range("through", max(1, len(self.through)), 1, max(1, MOST // self.frames))
         draw = _Draw(self.run, self.seed, self.label, self.truncation, self.best, trained)
-        trained, game, latent, psi = draw.places(self.through, known or {}) if self.through else draw.some(self.count)
+        if self.through:
+            trained, game, latent, psi, label = draw.places(self.through, known or {})
+        else:
+            trained, latent, _, psi = draw.read(self.count)
+            game, label = trained.game, self.label
         latent = sampling.walk(latent, self.frames)
-        label = jnp.full(len(latent), self.label or 0) if trained.classes and latent.ndim == 2 else None
-        made = sampling.pictures(game, trained.state.ema, latent, label, psi, on_batch=on_batch)
+        labels = jnp.full(len(latent), label or 0) if trained.classes and latent.ndim == 2 else None
+        made = sampling.pictures(game, trained.state.ema, latent, labels, psi, on_batch=on_batch)
         return trained, trained.put_right(made)
 
 
@@ -252,15 +256,13 @@ class _Draw:
         latent = sampling.latents_of(trained.game, chosen, bound)
         return trained, latent, self._labels(trained, chosen), psi
 
-    def some(self, count: int) -> "tuple[Trained, Any, Any, float | None]":
-        """The run, its game, so many latents and psi."""
-        trained, latent, _, psi = self.read(count)
-        return trained, trained.game, latent, psi
-
     def places(
-        self, named: tuple[str, ...], known: "Mapping[str, jax.Array]"
-    ) -> "tuple[Trained, Any, Any, float | None]":
-        """The run, a game, and what it takes at each place that is named by a seed or a file: latents, or styles."""
+        self, named: tuple[str, ...], known: "Mapping[str, Latent]"
+    ) -> "tuple[Trained, Any, Any, float | None, int | None]":
+        """The run, a game, what it takes at each place that is named by a seed or a file (latents, or styles), and psi.
+
+        And the class: that of the first file that names one, if it is not chosen.
+        """
         import jax.numpy as jnp
 
         from jaxgan.latent import mix, sampling, saved
@@ -268,17 +270,19 @@ class _Draw:
         trained, bound, psi = self._opened()
         game, variables = trained.game, trained.state.ema
         drawn = {name: sampling.latents_of(game, seeds(name), bound)[0] for name in named if name.isdecimal()}
-        found = {name: known[name] for name in named if name in known}
+        found, chosen = {}, self.label
         for name in named:
             if name not in found | drawn:
-                found[name] = saved.load(Path(name), game, variables, trained.classes, str(self.run))
+                kept = known.get(name) or saved.load(Path(name), game, variables, trained.classes, str(self.run))
+                found[name], label = kept
+                chosen = label if chosen is None else chosen
         if not any(value.ndim == 2 for value in found.values()):
-            return trained, game, jnp.stack([(found | drawn)[name] for name in named]), psi
-        label = jnp.full(1, self.label or 0) if trained.classes else None
+            return trained, game, jnp.stack([(found | drawn)[name] for name in named]), psi, chosen
+        labels = jnp.full(1, chosen or 0) if trained.classes else None
         for name, latent in (found | drawn).items():
             if latent.ndim == 1:
-                found[name] = mix.styles(game, variables, latent[None], label, psi)[0]
-        return trained, mix.of_styles(game), jnp.stack([found[name] for name in named]), None
+                found[name] = mix.styles(game, variables, latent[None], labels, psi)[0]
+        return trained, mix.of_styles(game), jnp.stack([found[name] for name in named]), None, chosen
 
     def _opened(self) -> "tuple[Trained, float | None, float | None]":
         """The run, and of --truncation the bound of latents, or psi where it has styles."""

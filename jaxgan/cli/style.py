@@ -16,7 +16,7 @@ import tyro
 from jaxgan.cli.options import MOST, check_range, check_seed
 from jaxgan.style import recipe
 from jaxgan.support.errors import NonFiniteError, StoppedError, UserError
-from jaxgan.support.files import write_atomically
+from jaxgan.support.files import replacing, write_atomically
 
 if TYPE_CHECKING:
     import jax
@@ -566,4 +566,5 @@ def _plot(path: Path, lines: list[dict[str, float]], options: "transfer.Options"
     axes.set_xlabel("iteration (dashed: the next larger size)")
     axes.set_ylabel("weighted loss")
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=120)

@@ -84,7 +84,7 @@ def start_training(arguments: list[str]) -> None:
     """Runs `jaxgan train` with what follows it on the command line."""
     begin, config, out = target("train", arguments)
     options = parse(Train, "jaxgan train", arguments, default=Train(begin, config, out))
-    config = placed(cfg.validate(options.config, "command line"))
+    config = cfg.placed(cfg.validate(options.config, "command line"))
     assert options.out is not None
     profile = _steps(options.profile)
     if options.target and not options.dry_run:
@@ -110,7 +110,7 @@ def start_sweep(arguments: list[str]) -> None:
     begin, config, out = target("sweep", arguments)
     default = Sweep(begin, config, out=None if out is None else Path(f"{out}_sweep"))
     options = parse(Sweep, "jaxgan sweep", arguments, default=default)
-    config = placed(cfg.validate(options.config, "command line"))
+    config = cfg.placed(cfg.validate(options.config, "command line"))
     check_range("seeds", options.seeds, 1, min(MOST, cfg.SEEDS - config.seed))
     vary = dict(_varied(text) for text in options.vary)
     from jaxgan.run.sweep import sweep
@@ -133,16 +133,6 @@ def target(command: str, arguments: list[str]) -> tuple[str, cfg.Config, Path | 
         return named, read_config(Path(named)), Path(named)
     name, config = cfg.load(named)
     return named, config, Path("runs") / name
-
-
-def placed(config: cfg.Config) -> cfg.Config:
-    """The config with the whole path of its data, where they are files: a run goes on wherever it is called from."""
-    if config.start and config.start not in cfg.NETWORKS:
-        config = dataclasses.replace(config, start=str(files.expanded(config.start).absolute()))
-    path = files.expanded(config.data)
-    if not config.data or config.data in cfg.SHIPPED or not (files.is_file(path) or files.is_dir(path)):
-        return config
-    return dataclasses.replace(config, data=str(path.absolute()))
 
 
 def _steps(text: str | None) -> tuple[int, int] | None:

@@ -1,6 +1,7 @@
 """Opens picture files of every kind that people have."""
 
 import io
+import math
 import warnings
 from pathlib import Path
 
@@ -42,10 +43,11 @@ def open_picture(path: Path, least: int | None = None, content: bytes | None = N
             raise UserError(f"{path}: is empty")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
             Image.init()
             file = path if content is None else io.BytesIO(content)
             with Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
+                if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+                    raise Image.DecompressionBombError
                 if least is not None and image.format in ("JPEG", "MPO"):
                     image.draft(None, (least, least))
                 return _from_cmyk(ImageOps.exif_transpose(image))
@@ -53,7 +55,7 @@ def open_picture(path: Path, least: int | None = None, content: bytes | None = N
         raise
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+    except Image.DecompressionBombError:
         raise UserError(f"{path}: more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller first") from None
     except Image.UnidentifiedImageError:
         raise UserError(f"{path}: not a picture in a known format") from None

@@ -93,7 +93,7 @@ def load(name: str, source: str | Path | None = None, console: Console | None = 
 
     Args:
         name: one of `NAMES`, perhaps with the name of an output: "vgg16:relu2_2" (any layer, averaged over positions;
-            relu5_3 if not said), "lite0:block4" (block15), "inception", "dinov2:patches" (the mean of the patches'
+            relu3_3 if not said), "lite0:block4" (block15), "inception", "dinov2:patches" (the mean of the patches'
             tokens; otherwise the class token).
         source: a file of weights or its URL; VGG16 needs none.
         console: where the progress of a download is shown.
@@ -105,7 +105,7 @@ def load(name: str, source: str | Path | None = None, console: Console | None = 
     if network not in NAMES:
         raise UserError(f"--features {name}: unknown; one of {', '.join(NAMES)}")
     if network == "vgg16":
-        return vgg16(output or "relu5_3", source, console)
+        return vgg16(output or "relu3_3", source, console)
     if source is None:
         raise UserError(f"--features {network}: needs --weights FILE or URL: {WHERE[network]}")
     file, data = download.read(source, console)

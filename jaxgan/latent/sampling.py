@@ -116,7 +116,7 @@ def generate(
     """One batch of what `outputs` gives, on the devices that its arguments are on."""
     if psi is None and noise is None:
         return train_step.generate(game, variables, latent, label)
-    apply: Any = functools.partial(game.generator.apply, variables)  # pyright: ignore[reportCallIssue]
+    apply: Any = functools.partial(game.generator.apply, variables)
     styles = apply(latent, label, train=False, method="mapping")
     if psi is not None:
         styles = stylegan2.truncate(styles, average_style(variables, label), psi)

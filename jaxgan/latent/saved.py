@@ -12,6 +12,9 @@ from jaxgan import train_step
 from jaxgan.latent import mix
 from jaxgan.support.errors import UserError
 
+Latent = tuple[jax.Array, int | None]
+"""A latent [size], or styles [L, W]; and its class, where the generator has classes and one is known."""
+
 
 def encode(found: np.ndarray | jax.Array, label: int | None = None) -> bytes:
     """What a file holds of a latent [size], or of styles [L, W]."""
@@ -22,7 +25,7 @@ def encode(found: np.ndarray | jax.Array, label: int | None = None) -> bytes:
     return buffer.getvalue()
 
 
-def load(path: Path, game: train_step.Game, variables: Any, classes: int, run: str) -> jax.Array:
+def load(path: Path, game: train_step.Game, variables: Any, classes: int, run: str) -> Latent:
     """Reads what `encode` gave.
 
     Args:
@@ -33,7 +36,7 @@ def load(path: Path, game: train_step.Game, variables: Any, classes: int, run: s
         run: the run's name, for the message.
 
     Returns:
-        A latent [size], or styles [L, W].
+        The latent, and its class where the generator has classes and the file names one.
 
     Raises:
         UserError: there is no such file, or it holds no latent, or one for other networks.
@@ -42,6 +45,7 @@ def load(path: Path, game: train_step.Game, variables: Any, classes: int, run: s
         with np.load(path, allow_pickle=False) as arrays:
             name = "styles" if "styles" in arrays else "latent"
             found = np.asarray(arrays[name], np.float32)
+            label = int(arrays["label"]) if classes and "label" in arrays else None
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; --through takes seeds and .npz files of `jaxgan project`") from None
     except Exception:  # NumPy's reader raises nearly everything on what is no such file.
@@ -53,4 +57,6 @@ def load(path: Path, game: train_step.Game, variables: Any, classes: int, run: s
         wanted = jax.eval_shape(lambda: mix.styles(game, variables, one, label)).shape[1:]
     if found.shape != wanted:
         raise UserError(f"{path}: {name} of the shape {found.shape}, where {run} takes {wanted}")
-    return jnp.asarray(found)
+    if label is not None and not 0 <= label < classes:
+        raise UserError(f"{path}: of the class {label}, where {run} has 0 to {classes - 1}")
+    return jnp.asarray(found), label

@@ -72,12 +72,13 @@ def read(paths: Sequence[Path], best: bool = False) -> list[Run]:
     return [
         Run(
             name,
-            directory.read(path, best),
+            trained,
             history.read(path / "metrics.jsonl", checkpoint.record(path)),
             clock.read(path),
-            checkpoint.steps(path)[-1],
+            max(checkpoint.steps(path), default=int(trained.state.step)),
         )
         for name, path in zip(names, paths, strict=True)
+        for trained in [directory.read(path, best)]
     ]
 
 

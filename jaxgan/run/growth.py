@@ -1,7 +1,7 @@
 """Progressive growing: a run in stages, each a size of the pictures (Karras et al., arXiv 1710.10196).
 
-A stage is an experiment of its own: `at` says which. `grow` takes the state from one to the next. Stages are counted
-from 0, the smallest size; an experiment that does not grow has one.
+A stage is a game of its own (`experiment.Stage`); `grow` takes the state from one to the next. Stages are counted from
+0, the smallest size; an experiment that does not grow has one.
 """
 
 import dataclasses

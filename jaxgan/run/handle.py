@@ -75,7 +75,7 @@ def train(
     else:
         chosen = cfg.load(str(config))[1]
     data, fields = _data(source, labels)
-    chosen = cfg.replaced(chosen, fields | changes)
+    chosen = cfg.placed(cfg.replaced(chosen, fields | changes))
     run = Run(where or Path(tempfile.mkdtemp(prefix=_UNTIL_SAVED)), data, temporary=where is None)
     run._train(chosen, on_look, quiet)
     return run

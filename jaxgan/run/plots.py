@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from jaxgan.run.history import MEASURES, History, smaller_is_better
+from jaxgan.support.files import replacing
 
 
 class Drawn(Figure):
@@ -25,7 +26,8 @@ def plot_losses(run: Path, history: History) -> Path | None:
     if not history.lines:
         return None
     path = run / "losses.png"
-    losses(history).savefig(path, dpi=120)
+    with replacing(path) as partial:
+        losses(history).savefig(partial, dpi=120)
     return path
 
 
@@ -77,7 +79,8 @@ def plot_measures(run: Path, history: History) -> Path | None:
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)
     path = run / "measures.png"
-    figure.savefig(path, dpi=120)
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=120)
     return path
 
 

@@ -107,7 +107,7 @@ class Recorder:
     def write(self, step: int, collected: dict[str, np.ndarray]) -> None:
         """Writes the lines that are due among consecutive steps.
 
-        Of a penalty that is applied at every so-manieth step, a line has the last that was.
+        Of a penalty that is applied at every Nth step only, a line has the last that was.
 
         Args:
             step: the step before the first of them.

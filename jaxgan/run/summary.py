@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from jaxgan.run import checkpoint, history
 from jaxgan.run.history import History, Thinned
-from jaxgan.support.files import write_atomically
+from jaxgan.support.files import replacing, write_atomically
 
 SHOWN = {
     "evaluate/frechet": "Frechet",
@@ -87,7 +87,8 @@ def _plot(path: Path, found: dict[str, list[History]], shown: list[str]) -> None
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)
     figure.axes[0].legend(fontsize=7)
-    figure.savefig(path, dpi=110)
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=110)
 
 
 def _spread(group: Sequence[Thinned], name: str) -> np.ndarray:

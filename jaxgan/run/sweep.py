@@ -82,9 +82,13 @@ def members(config: cfg.Config, seeds: int, vary: Mapping[str, Sequence[Any]], o
         for seed in range(config.seed, config.seed + seeds):
             name = f"{values},seed={seed}" if values else f"seed={seed}"
             found.append(Member(values, dataclasses.replace(varied, seed=seed), out / name.replace("/", "_")))
-    for one, other in itertools.combinations(found, 2):
-        if one.config == other.config or one.run == other.run:
-            raise UserError(f"--vary: {one.run.name} and {other.run.name} are the same run; leave one out")
+    known: dict[str | Path, Member] = {}
+    for member in found:
+        for what in (member.run, cfg.to_json(member.config)):
+            if what in known:
+                names = f"{known[what].run.name} and {member.run.name}"
+                raise UserError(f"--vary: {names} are the same run; leave one out")
+            known[what] = member
     return found
 
 

@@ -44,8 +44,8 @@ class Network(Protocol):
         """
         ...
 
-    def apply(self, variables: Any, *args: Any, rngs: Any, mutable: Any, **keywords: Any) -> Any:
-        """Returns (output, updated collections among those named by `mutable`)."""
+    def apply(self, variables: Any, *args: Any, rngs: Any = None, mutable: Any = False, **keywords: Any) -> Any:
+        """Returns the output; where `mutable` names collections, a pair of it and of these, updated."""
         ...
 
 
@@ -79,12 +79,11 @@ class Game:
         penalty_at: where R1 and R2 take the slope, if not by `difference`: "picture", before augmentation, as their
             authors do; "shown", of what the discriminator is shown. The other penalties' examples are mixed of what is
             shown.
-        penalty_every: apply penalties at every so-manieth step only, so many times as strong (arXiv 1912.04958,
-            section 3.1).
+        penalty_every: N, apply penalties at every Nth step only, N times as strong (arXiv 1912.04958, section 3.1).
         penalty_decay_steps: steps in which the weights of R1 and R2 fall, by a cosine,
         penalty_final: to this share of what they were (arXiv 2501.05441, appendix).
         path_length: weight of the generator's path length penalty (see `paths`); the generator must have styles.
-        path_every: apply that at every so-manieth step only, so many times as strong.
+        path_every: N, apply that at every Nth step only, N times as strong.
         fade_steps: steps in which the newest layers of growing networks are faded in; 0 for none.
         consistency: weight of the mean square by which logits change when images are shifted a little (bCR, arXiv
             2002.04724, equation 5).
@@ -117,6 +116,9 @@ class Game:
             couples examples (batch normalisation, packing, a relativistic average) sees each part by itself.
         axis: the mapped axis (of `shard_map` or `pmap`) over whose devices the batch is split into equal blocks. None
             under `jit`, where arrays are global however they are placed.
+
+    Raises:
+        ValueError: `penalty_at` is neither, or what counts (`pack`, say) is below 1.
     """
 
     generator: Network
@@ -163,6 +165,13 @@ class Game:
     fake_classes: int = 0
     accumulate: int = 1
     axis: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.penalty_at not in ("picture", "shown"):
+            raise ValueError(f"penalty_at: must be 'picture' or 'shown', not {self.penalty_at!r}")
+        for name in ("penalty_every", "path_every", "pack", "discriminator_updates", "accumulate"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: must be at least 1, not {getattr(self, name)}")
 
 
 @jax.tree_util.register_dataclass

@@ -176,7 +176,7 @@ def around(game: Game, batch: Batch, key: jax.Array, real: Any) -> Any:
         sample = functools.partial(jax.random.normal, shape=leaf.shape[1:], dtype=leaf.dtype)
         moments = jnp.stack([jnp.mean(leaf), jnp.mean(leaf**2)])
         mean, square = moments if game.axis is None else jax.lax.pmean(moments, game.axis)
-        return leaf + jnp.sqrt(square - mean**2) / 2 * _draw(game, batch, stream(key, "around"), sample)
+        return leaf + jnp.sqrt(jnp.maximum(square - mean**2, 0)) / 2 * _draw(game, batch, stream(key, "around"), sample)
 
     return jax.tree.map(jitter, real)
 

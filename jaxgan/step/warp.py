@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgan.models import conv
+
 SYM2 = (-0.12940952255092145, 0.22414386804185735, 0.836516303737469, 0.48296291314469025)
 """Symlet of 2 vanishing moments, low-pass; the sum of squares is 1."""
 SYM6 = (
@@ -51,7 +53,7 @@ def blitted(x: jax.Array, flip: jax.Array, turns: jax.Array, shift: jax.Array) -
         by = jnp.round(shift[axis] * size).astype(jnp.int32)
         place = _reflected(jnp.arange(size, dtype=jnp.int32) - by, size)
         places.append(jnp.where(backwards[axis], size - 1 - place, place))
-    return jax.lax.platform_dependent(x, *places, tpu=_picked_by_products, default=_picked)
+    return conv.by_platform(x, *places, tpu=_picked_by_products, default=_picked)
 
 
 def _picked(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:

@@ -5,6 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from jaxgan.models import conv
+
 
 def cut(x: jax.Array, start: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """The pixels from `start` on, exactly; under `vmap` each example's own.
@@ -20,8 +22,8 @@ def cut(x: jax.Array, start: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     Returns:
         [h, w, C].
     """
-    ways = {"tpu": functools.partial(by_products, shape), "default": functools.partial(by_slices, shape)}
-    return jax.lax.platform_dependent(x, start, **ways)
+    ways = functools.partial(by_products, shape), functools.partial(by_slices, shape)
+    return conv.by_platform(x, start, tpu=ways[0], default=ways[1])
 
 
 def by_slices(shape: tuple[int, ...], x: jax.Array, start: jax.Array) -> jax.Array:

@@ -161,7 +161,8 @@ def _write_mp4(path: Path, pictures: Iterable[np.ndarray], film: Film) -> None:
     # The longest time that every frame is a multiple of.
     scale = math.lcm(*(end.denominator for end in film.ends))
     tick = math.gcd(*(round((end - begin) * scale) for begin, end in zip(begins, film.ends, strict=True)))
-    rate = Fraction(scale, tick)
+    # Of frames that last 33 and 34 ms that would be a thousandth of a second: a place each at a rate that plays.
+    rate = min(Fraction(scale, tick), max(Fraction(60), len(film.ends) / film.ends[-1]))
     height, width = film.size
     odd = height % 2 or width % 2  # Which the usual half resolution of colours does not allow.
     sound = {}
@@ -181,7 +182,7 @@ def _write_mp4(path: Path, pictures: Iterable[np.ndarray], film: Film) -> None:
     with _undisturbed():
         writer.send(None)
     for picture, begin, end in zip(pictures, begins, film.ends, strict=False):
-        for _ in range(round((end - begin) * rate)):
+        for _ in range(round(end * rate) - round(begin * rate)):
             writer.send(np.ascontiguousarray(picture))
     writer.close()
 

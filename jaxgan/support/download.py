@@ -1,6 +1,7 @@
 """Files that others publish: fetched once, and checked against the hash that is published with them."""
 
 import hashlib
+import http.client
 import re
 import time
 import urllib.error
@@ -96,8 +97,8 @@ def download(url: str, folder: Path | None = None, console: Console | None = Non
                 partial.unlink(missing_ok=True)
             elif error.code < 500:
                 break
-        except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
-            problem = str(getattr(error, "reason", error))
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
+            problem = str(getattr(error, "reason", error)) or type(error).__name__
         except OSError as error:
             raise UserError(f"{partial}: cannot be written: {files.refusal(error)}") from None
     raise UserError(f"{url}: not downloaded: {problem}; the same command goes on from there")

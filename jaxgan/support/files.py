@@ -4,12 +4,14 @@ import contextlib
 import errno
 import os
 import re
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from jaxgan.support.errors import UserError, first_line
 
+_SILENT = 60.0  # Seconds after which nobody writes a file any more.
 _PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial(\..*)?")
 
 
@@ -48,10 +50,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def clear_partial(folder: Path) -> None:
-    """Removes what kills have left of files that were being written in a folder, which nobody else writes in."""
+    """Removes what kills have left of files that were being written in a folder, not what is still being written."""
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
-            if _PARTIAL.fullmatch(path.name):
+            if _PARTIAL.fullmatch(path.name) and time.time() - path.stat().st_mtime > _SILENT:
                 path.unlink()
 
 

@@ -69,7 +69,7 @@ class Session:
         self._table, self._send = table, send
         self._folder = Path(tempfile.mkdtemp(prefix="jaxgan-play-"))
         self._uploads: dict[str, Path] = {}
-        self._kept: dict[str, tuple[jax.Array, int | None]] = {}
+        self._kept: dict[str, saved.Latent] = {}
         self._point: tuple[str, jax.Array, int | None] | None = None  # That the page shows: its name, it, its class.
         self._stop: threading.Event | None = None  # Of the long work under way.
         self._gone = threading.Event()  # The page has.
@@ -188,8 +188,8 @@ class Session:
         path.write_bytes(blob)
         if place == "latent":
             trained = self._generator("directions")
-            point = saved.load(path, trained.game, trained.state.ema, trained.classes, str(self._table.run))
-            self._point = path.stem, point, 0 if trained.classes else None
+            point, label = saved.load(path, trained.game, trained.state.ema, trained.classes, str(self._table.run))
+            self._point = path.stem, point, (label or 0) if trained.classes else None
             return {"kept": self._keep(*self._point)}, _png(self._table.render(point, self._point[2]))
         picture = open_picture(path)
         self._uploads[place] = path
@@ -237,11 +237,9 @@ class Session:
         """Begins a walk through latents that were kept."""
         trained = self._generator("directions")
         named = [str(name) for name in message["kept"]]
-        known = {name: self._place(name)[0] for name in named}
+        known = {name: self._place(name) for name in named}
         if len(named) < 2:
             raise UserError("keep two latents at least: a walk leads from one to the next")
-        label = self._place(named[0])[1]
-        message = message | {"options": dict(message.get("options", {})) | {"label": label}}
         command, words = self._command("interpolate", message, "--through", *named)
         check_range("frames", command.frames, 2, 60)
         ending = ".mp4" if util.find_spec("imageio_ffmpeg") else ".webp"
@@ -353,7 +351,7 @@ class Session:
             raise UserError(missing)
         return self._uploads[place]
 
-    def _place(self, name: str) -> tuple[jax.Array, int | None]:
+    def _place(self, name: str) -> saved.Latent:
         if name not in self._kept:
             raise UserError(f"{name}: is not kept here")
         return self._kept[name]
