@@ -13,7 +13,6 @@ from PIL import Image
 import jaxgan
 from jaxgan import cli
 from jaxgan import config as cfg
-from jaxgan.cli import training
 from jaxgan.run import build, directory, networks, start
 
 EMOJI = Path("emoji")
@@ -85,4 +84,4 @@ def test_a_run_may_begin_with_it():
     assert new == ""
     assert networks.digest(state.generator.params) == networks.digest(state.ema["params"])
     assert any(leaf.any() for leaf in jax.tree.leaves(state.discriminator.params))
-    assert training.placed(dataclasses.replace(config, start="emoji")).start == "emoji"
+    assert cfg.placed(dataclasses.replace(config, start="emoji")).start == "emoji"

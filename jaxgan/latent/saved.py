@@ -53,8 +53,8 @@ def load(path: Path, game: train_step.Game, variables: Any, classes: int, run: s
     wanted: tuple[int, ...] = (game.latent_size,)
     if name == "styles" and mix.has_styles(game):
         one = jnp.zeros((1, game.latent_size))
-        label = jnp.zeros(1, jnp.int32) if classes else None
-        wanted = jax.eval_shape(lambda: mix.styles(game, variables, one, label)).shape[1:]
+        any_class = jnp.zeros(1, jnp.int32) if classes else None
+        wanted = jax.eval_shape(lambda: mix.styles(game, variables, one, any_class)).shape[1:]
     if found.shape != wanted:
         raise UserError(f"{path}: {name} of the shape {found.shape}, where {run} takes {wanted}")
     if label is not None and not 0 <= label < classes:
