@@ -1,7 +1,6 @@
 """Pictures in batches over all devices of this process, in memory that does not grow with their number."""
 
 import functools
-import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -63,16 +62,15 @@ def runner(function: Callable[[Any, jax.Array], Any], params: Any) -> Callable[[
 
 def colours(pictures: jax.Array) -> jax.Array:
     """Pictures uint8 [N, H, W, C] as float32 [N, H, W, 3] in [-1, 1]; grey as colours, what is transparent on white."""
-    x = pictures.astype(jnp.float32) / 127.5 - 1
+    return on_white(pictures.astype(jnp.float32) / 127.5 - 1)
+
+
+def on_white(x: jax.Array) -> jax.Array:
+    """Pictures [N, H, W, C] in [-1, 1] as [N, H, W, 3]; grey as colours, what is transparent on white."""
     if x.shape[-1] == 4:
         cover = (x[..., 3:] + 1) / 2
         x = x[..., :3] * cover + 1 - cover
     return jnp.broadcast_to(x, (*x.shape[:3], 3))
-
-
-def count_of(total: int) -> int:
-    """In how many batches so many pictures come."""
-    return math.ceil(total / size())
 
 
 @functools.cache

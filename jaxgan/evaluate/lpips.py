@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxgan.evaluate import batches
 from jaxgan.style import vgg, weights
 from jaxgan.support import download
 
@@ -63,11 +64,8 @@ def fit(images: jax.Array) -> jax.Array:
         [N, h, w, 3]: those of fewer than 32 pixels a side enlarged to that, those of 512 and more averaged over squares
         to between 256 and 511 (arXiv 1912.04958, appendix D).
     """
-    if images.shape[-1] == 4:
-        cover = (images[..., 3:] + 1) / 2
-        images = images[..., :3] * cover + 1 - cover
+    images = batches.on_white(images)
     count, height, width, _ = images.shape
-    images = jnp.broadcast_to(images, (count, height, width, 3))
     if min(height, width) < LEAST:
         return jax.image.resize(images, (count, max(height, LEAST), max(width, LEAST), 3), "linear")
     factor = min(height, width) // MOST

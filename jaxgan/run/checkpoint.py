@@ -119,19 +119,6 @@ def restore(
     return None
 
 
-def restore_step(run: Path, plan: Experiment, abstract: TrainState, step: int) -> TrainState:
-    """Restores the checkpoint of one step, for a run that goes on together with others.
-
-    Raises:
-        UserError: as `restore`, or it is damaged.
-    """
-    path = folder(run) / str(step)
-    try:
-        return _load(path, plan, abstract)[0]
-    except _DamageError as error:
-        raise UserError(f"{Damaged(path, str(error))}; rename it, and the runs go on from an earlier one") from None
-
-
 def set_aside(damaged: Damaged) -> Path:
     """Renames a damaged checkpoint, so that its step can be saved again; returns its new path."""
     first = damaged.path.with_name(f"{damaged.path.name}.unreadable")

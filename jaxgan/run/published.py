@@ -140,11 +140,11 @@ def convert(arrays: Arrays) -> tuple[stylegan2.Generator, int, dict[str, Any]]:
     sides = sorted({int(found[1]) for name in arrays if (found := re.match(r"synthesis\.b(\d+)\.", name))}) or [4]
     depth = len({name for name in arrays if re.fullmatch(r"mapping\.fc\d+\.weight", name)})
     features = {side: len(arrays[f"synthesis.b{side}.conv1.weight"]) for side in sides}
-    mapping = {f"dense{index}": _dense(arrays, f"mapping.fc{index}") for index in range(max(depth, 1))}
+    mapping = {f"dense{index}": published_gat.dense(arrays, f"mapping.fc{index}") for index in range(max(depth, 1))}
     style_size, latent_size = len(arrays["mapping.w_avg"]), len(mapping["dense0"]["kernel"])
     classes = 0
     if "mapping.embed.weight" in arrays:
-        mapping["embed"] = _dense(arrays, "mapping.embed")
+        mapping["embed"] = published_gat.dense(arrays, "mapping.embed")
         classes, latent_size = len(mapping["embed"]["kernel"]), latent_size - style_size
     synthesis: dict[str, Any] = {"const": arrays["synthesis.b4.const"].transpose(1, 2, 0)}
     noise = {}
@@ -232,10 +232,6 @@ def _layer(arrays: Arrays, name: str) -> dict[str, np.ndarray]:
     return found | ({"bias": arrays[f"{name}.bias"]} if f"{name}.bias" in arrays else {})
 
 
-def _dense(arrays: Arrays, name: str) -> dict[str, np.ndarray]:
-    return {"kernel": arrays[f"{name}.weight"].T, "bias": arrays[f"{name}.bias"]}
-
-
 def _modulated(arrays: Arrays, name: str) -> dict[str, Any]:
     kernel = arrays[f"{name}.weight"].transpose(2, 3, 1, 0)
-    return {"kernel": kernel, "bias": arrays[f"{name}.bias"], "affine": _dense(arrays, f"{name}.affine")}
+    return {"kernel": kernel, "bias": arrays[f"{name}.bias"], "affine": published_gat.dense(arrays, f"{name}.affine")}

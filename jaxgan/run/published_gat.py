@@ -43,18 +43,18 @@ def convert(arrays: Arrays) -> tuple[gat.Generator, int, dict[str, Any]]:
     channels = len(arrays["final_layers.0.linear.bias"]) // sizes["patch"] ** 2
     blocks = [_block(arrays, f"blocks.{index}", sizes) for index in range(sizes["depth"])]
     for index, block in enumerate(blocks):
-        block["style"] = _dense(arrays, f"blocks.{index}.adaLN_modulation.1")
+        block["style"] = dense(arrays, f"blocks.{index}.adaLN_modulation.1")
     quarters = [_stacked(blocks[begin : begin + quarter]) for begin in range(0, sizes["depth"], quarter)]
     ends = [
         {
             "blocks": quarters[index],
-            "style": _dense(arrays, f"final_layers.{index}.adaLN_modulation.1"),
-            "picture": _dense(arrays, f"final_layers.{index}.linear"),
+            "style": dense(arrays, f"final_layers.{index}.adaLN_modulation.1"),
+            "picture": dense(arrays, f"final_layers.{index}.linear"),
         }
         for index in range(gat.PICTURES)
     ]
     mapper = {"label": {"embedding": table}}
-    mapper |= {f"dense{place}": _dense(arrays, f"latent_embedder.{2 * place}") for place in (0, 1)}
+    mapper |= {f"dense{place}": dense(arrays, f"latent_embedder.{2 * place}") for place in (0, 1)}
     generator = gat.Generator(side, channels, classes=len(table), **sizes)
     variables = {
         "params": {"mapper": mapper, "synthesizer": {"quarters": _stacked(ends)}},
@@ -95,10 +95,10 @@ def convert_discriminator(arrays: Arrays, generator: gat.Generator) -> tuple[gat
         "token": arrays["cls_token"].reshape(-1),
         "blocks": _stacked(blocks),
         "norm": {"scale": arrays["final_layer.0.weight"]},
-        "logit": _dense(arrays, "final_layer.1"),
+        "logit": dense(arrays, "final_layer.1"),
         "label": {"embedding": table},
     }
-    params |= {f"label{place}": _dense(arrays, f"y_embedder.latent_embedder.{2 * place}") for place in (0, 1)}
+    params |= {f"label{place}": dense(arrays, f"y_embedder.latent_embedder.{2 * place}") for place in (0, 1)}
     module = gat.Discriminator(embedding=table.shape[1], classes=len(table), **sizes)
     images = (jnp.zeros((1, generator.size, generator.size, generator.channels)),) * gat.PICTURES
     label = jnp.zeros(1, jnp.int32)
@@ -134,16 +134,17 @@ def _block(arrays: Arrays, name: str, sizes: dict[str, Any]) -> dict[str, Any]:
         return np.concatenate([split[:, :2][..., order], split[:, 2:]], axis=1).reshape(value.shape)
 
     attention: dict[str, Any] = {
-        "qkv": {end: turned(value) for end, value in _dense(arrays, f"{name}.attn.qkv").items()},
-        "out": _dense(arrays, f"{name}.attn.proj"),
+        "qkv": {end: turned(value) for end, value in dense(arrays, f"{name}.attn.qkv").items()},
+        "out": dense(arrays, f"{name}.attn.proj"),
     }
     for ours, theirs in (("query", "q"), ("key", "k")):
         attention[f"{ours}_scale"] = arrays[f"{name}.attn.{theirs}_norm.weight"][order]
-    gated = {"inner": _dense(arrays, f"{name}.mlp.w12"), "out": _dense(arrays, f"{name}.mlp.w3")}
+    gated = {"inner": dense(arrays, f"{name}.mlp.w12"), "out": dense(arrays, f"{name}.mlp.w3")}
     return {"attention": attention, "gated": gated}
 
 
-def _dense(arrays: Arrays, name: str) -> dict[str, np.ndarray]:
+def dense(arrays: Arrays, name: str) -> dict[str, np.ndarray]:
+    """A dense layer."""
     return {"kernel": arrays[f"{name}.weight"].T, "bias": arrays[f"{name}.bias"]}
 
 
