@@ -243,6 +243,17 @@ def test_mistakes_about_labels_are_one_line(tmp_path, capsys):
     ]:
         (folder / name).write_text(text)
         assert message in fails([*make, "--labels", "--columns", "kind"], capsys)
+    pairs = json.dumps({"labels": [["cat/0.png", 1]]})
+    for name, text, message in [
+        ("dataset.json", pairs, "columns: are of labels.csv, and the labels are those of"),
+        ("dataset.json", '{"labels": [["a.png", 1], ["a.png", 0]]}', "dataset.json: a.png has two labels, 1 and 0"),
+        ("labels.csv", "cat/0.png,cat\n", "labels.csv: needs a first line that names its columns"),
+        ("labels.csv", "file;kind\na.png;1\n", "such as file,label; its values must be separated by commas"),
+        ("labels.csv", "file,kind\na.png,1\n./a.png,2\n", "labels.csv: a.png has two labels, 1 and 2"),
+    ]:
+        (folder / "dataset.json").unlink(missing_ok=True)
+        (folder / name).write_text(text)
+        assert message in fails([*make, "--labels", *(["--columns", "kind"] if text == pairs else [])], capsys)
 
 
 def test_numbers_of_every_range(tmp_path):
@@ -261,6 +272,11 @@ def test_numbers_of_every_range(tmp_path):
     np.testing.assert_array_equal(values("deep.png", range="0:4095"), 17 * ramp)
     assert values("deep.png").max() == 16
     np.testing.assert_array_equal(values("float.tif", range="-8:7"), 17 * ramp)
+    for white, most in [(1, 1.003), (255, 255.9), (65535, 65600)]:  # What resampling adds is cut.
+        values_of = np.minimum(ramp / 15 * white, white).astype(np.float32)
+        values_of[-1, -1], values_of[0, 0] = most, -white / 300
+        Image.fromarray(values_of).save(tmp_path / "over.tif")
+        np.testing.assert_array_equal(values("over.tif"), 17 * ramp)
     np.testing.assert_array_equal(values(saved("a.npy", ramp / 15)), 17 * ramp)
     np.testing.assert_array_equal(values(saved("b.npy", (ramp * 17).astype(np.uint8))), 17 * ramp)
     np.testing.assert_array_equal(values(saved("c.npy", ramp - 8), range="-8:7"), 17 * ramp)

@@ -156,14 +156,15 @@ def test_mistakes_are_one_line_that_says_what_to_do(run, tmp_path, capsys):
         (["show"], "RUN"),
     ]:
         assert message in fails(arguments, capsys)
+    assert not (tmp_path / ".lock").exists()
 
 
 def test_an_unknown_option_is_named_once(capsys):
     assert fails(["train", "mnist_fc", "--foo", "3"], capsys).count("Unrecognized options") == 1
 
 
-def test_a_sheet_of_many_classes_is_about_square():
-    assert sample._columns(64, 10) == 10
+def test_a_sheet_of_few_or_many_classes_is_about_square_and_has_one_in_a_column():
+    assert [sample._columns(64, classes) for classes in (2, 3, 4, 10)] == [8, 9, 8, 10]
     assert sample._columns(64, 200) is None
     assert sample._columns(200, 200) is None
     assert sample._columns(4000, 100) == 100

@@ -61,6 +61,21 @@ def test_pictures_of_all_classes_are_in_a_folder_a_class(run, tmp_path):
     assert names[:3] == ["0/00000.png", "0/00010.png", "0/00020.png"]
 
 
+def test_pictures_of_others_are_not_written_over(run, tmp_path, capsys):
+    mine = tmp_path / "mine" / "0" / "00000.png"
+    mine.parent.mkdir(parents=True)
+    Image.new("L", (4, 4)).save(mine)
+    before = mine.read_bytes()
+    error = fails(["sample", run, "--count", "2", "--out", tmp_path / "mine"], capsys)
+    assert "00000.png: is there already, and nothing that jaxgan made; choose another --out" in error
+    assert mine.read_bytes() == before
+    assert list(files(tmp_path / "mine")) == ["0/00000.png"]
+    mine.unlink()
+    for _ in range(2):  # Its own are.
+        cli.main(["sample", str(run), "--count", "2", "--out", str(tmp_path / "mine")])
+    assert list(files(tmp_path / "mine")) == ["0/00000.png", "1/00001.png"]
+
+
 def test_seeds_are_read():
     assert options.seeds("0-3") == [0, 1, 2, 3]
     assert options.seeds("7, 3,3-5") == [7, 3, 4, 5]
@@ -126,7 +141,7 @@ def test_a_walk_is_of_the_class_that_a_latent_was_found_for(run, tmp_path, capsy
     np.testing.assert_array_equal(walk(str(tmp_path / "me.npz"), "3"), ofself)
     np.testing.assert_array_equal(walk(str(tmp_path / "me.npz"), "3", "--label", "0"), other)
     message = "other.npz: of the class 10, where"
-    assert message in fails(["interpolate", run, "--through", tmp_path / "other.npz"], capsys)
+    assert message in fails(["interpolate", run, "--through", tmp_path / "other.npz", "3"], capsys)
 
 
 @pytest.fixture
@@ -158,7 +173,7 @@ def test_a_walk_through_projected_styles_is_straight(styled, tmp_path, capsys):
         ("text.npz", "text.npz: holds no latent or styles"),
         ("none.npz", "none.npz: no such file; --through takes seeds and .npz files"),
     ]:
-        assert message in fails(["interpolate", "x", "--through", tmp_path / name], capsys)
+        assert message in fails(["interpolate", "x", "--through", tmp_path / name, "7"], capsys)
 
 
 _ALONE = """
@@ -196,6 +211,8 @@ def test_mistakes_are_one_line(run, tmp_path, capsys):
     for arguments, message in [
         (["sample", run, "--seeds", "x"], "--seeds: must be seeds and ranges of them"),
         (["interpolate", run, "--through", "3", "-4"], "-4"),
+        (["interpolate", run, "--through", "3"], "--through: a walk leads through two places or more"),
+        (["interpolate", run, "--count", "1"], "--count: a walk leads through two places or more"),
         (["export", run, "--truncation", "0.5"], "--truncation: "),
         (["export", tmp_path / "none"], "none: not a run"),
         (["export", run, "--out", "/dev/null/x"], "/dev/null/x"),

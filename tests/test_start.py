@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from failing import fails
 
 from jaxgan import cli
 from jaxgan import config as cfg
@@ -206,6 +207,13 @@ def test_frozen_layers_stay_bit_for_bit_while_the_others_train(source, tmp_path)
     before, after = (directory.read(run).state.discriminator.params for run in (source, tmp_path / "run"))
     same(after["Dense_0"], before["Dense_0"])
     assert np.abs(np.asarray(after["Dense_1"]["kernel"]) - np.asarray(before["Dense_1"]["kernel"])).max() > 0
+
+
+def test_a_dry_run_tells_what_fits(source, capsys):
+    players = [f"--{player}.widths={width}" for player, width in (("generator", 16), ("discriminator", 16))]
+    cli.main(["train", "mnist_fc", f"--from={source}", "--latent-size=8", *players, "--dry-run"])
+    assert f"begins with {source} at step 20; the generator has new Dense_1" in capsys.readouterr().out
+    assert "no layer of its generator fits" in fails(["train", "mnist_fc", f"--from={source}", "--dry-run"], capsys)
 
 
 def test_mistakes_are_one_line(source, tmp_path, capsys):

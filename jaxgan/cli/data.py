@@ -55,8 +55,8 @@ class Make:
             return
         own.make_shown(self.folder, out, self.settings, console, verify=True)
         if not self.quiet:
-            size = str(self.settings.side)
-            train = shlex.join(["jaxgan", "train", "own_images", "--data", str(out), "--size", size])
+            side, conditional = self.settings.side, ["--conditional"] if self.settings.labels else []
+            train = shlex.join(["jaxgan", "train", "own_images", "--data", str(out), "--size", str(side), *conditional])
             print(f"{printable(out)}: train on it with: {printable(train)}")
 
     def _make_latents(self, out: Path, file: Path, console: "Console") -> None:

@@ -3,6 +3,7 @@
 import functools
 import math
 import os
+from pathlib import Path
 from typing import Literal
 
 from jaxgan import config as cfg
@@ -15,12 +16,15 @@ def show(config: cfg.Config) -> None:
 
     from jaxgan import train_step
     from jaxgan.models import conv
-    from jaxgan.run import build, parallel
+    from jaxgan.run import build, networks, parallel, start
 
     source = build.source(config) if config.data else build.stand_in(config)
     plan = build.experiment(config, source.shape, source.classes)
     placement = parallel.place(devices=jax.devices()[:1])
     state = plan.abstract_state(plan.stages[-1], placement)
+    if plan.start:
+        found = start.read(Path(plan.start))
+        print(start.said(found, networks.transplant(found, state)[1]))
     batch = jax.eval_shape(source.batch, source.resident, source[0])
     print(cfg.to_json(config), end="")
     for name, leaf in batch.items():

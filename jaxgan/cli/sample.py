@@ -55,7 +55,7 @@ class Sample:
     """From the best checkpoint (trained with --best) rather than from the newest."""
     out: Path | None = None
     """A .png or .jpg file for one sheet, or a folder for a file a picture, of several classes in a folder a class;
-    RUN/samples.png if not given."""
+    RUN/samples.png if not given. Only what `sample` has written is written over in a folder."""
 
     def __call__(self) -> None:
         from jaxgan.run.directory import output
@@ -70,10 +70,14 @@ class Sample:
         if out.suffix:
             images.save(out, images.sheet(pictures, _columns(len(pictures), 0 if chosen else several)))
         else:
-            for index, picture in enumerate(pictures):
+            paths = []
+            for index in range(len(pictures)):
                 name = f"{index:05}.png" if chosen is None else f"seed{chosen[index]:05}.png"
                 folder = out / str(label[index]) if several and label is not None else out
-                images.save(folder / name, picture)
+                paths.append(folder / name)
+            images.check_ours(paths)
+            for path, picture in zip(paths, pictures, strict=True):
+                images.save(path, picture)
         print(f"{len(pictures)} samples of step {int(trained.state.step)}: {out}")
 
     def drawn(self, trained: "Trained | None" = None) -> "tuple[Trained, np.ndarray, np.ndarray | None]":
@@ -201,6 +205,8 @@ class Interpolate:
         check_range("frames", self.frames, 1)
         check_range("count", self.count, 1, max(1, MOST // self.frames))
         check_range("through", max(1, len(self.through)), 1, max(1, MOST // self.frames))
+        if self.frames > 1 and (len(self.through) or self.count) == 1:
+            raise UserError(f"--{'through' if self.through else 'count'}: a walk leads through two places or more")
         draw = _Draw(self.run, self.seed, self.label, self.truncation, self.best, trained)
         if self.through:
             trained, game, latent, psi, label = draw.places(self.through, known or {})
@@ -221,8 +227,8 @@ def save_walk(out: Path, pictures: "np.ndarray") -> None:
 
 
 def _columns(count: int, classes: int) -> int | None:
-    """Columns of a sheet: one a class, where these leave it about square; otherwise whatever fits."""
-    return classes if 0 < classes**2 <= 4 * count else None
+    """Columns of a sheet, each of one class, where that leaves it about square; otherwise whatever fits."""
+    return classes * max(1, round(count**0.5 / classes)) if 0 < classes**2 <= 4 * count else None
 
 
 @dataclasses.dataclass(frozen=True)

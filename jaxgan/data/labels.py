@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,9 @@ def read(folder: Path, files: list[str], columns: tuple[str, ...], archive: arch
                 raise UserError(f"{path}: cannot be read: {error.strerror}") from None
             except UnicodeDecodeError:
                 raise UserError(f"{path}: is not UTF-8") from None
-            found = reader(path, text, columns)
+            known = set(files)
+            found = reader(path, text, columns, known)
             if found is not None:
-                known = set(files)
                 return Labelled({file: label for file, label in found.items() if file in known}, name)
     if columns:
         raise UserError(f"columns: {folder} has no {CSV}")
@@ -70,18 +71,29 @@ def ordered(names: set[str]) -> list[str]:
     return sorted(names, key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name))
 
 
-def _of_json(path: Path, text: str, columns: tuple[str, ...]) -> dict[str, str] | None:
+def _of_json(path: Path, text: str, columns: tuple[str, ...], known: set[str]) -> dict[str, str] | None:
     """Labels as StyleGAN's data sets have them, {"labels": [[file, class or vector], ...]}; None where it has none."""
     try:
         pairs = json.loads(text)["labels"]
         if pairs is None:
             return None
-        return {str(file).removeprefix("./"): _named(label) for file, label in pairs}
+        lines = [(str(file).removeprefix("./"), _named(label)) for file, label in pairs]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f'{path}: is not {{"labels": [["FILE", 0], ...]}} ({type(error).__name__}: {error}); mend it, or leave out '
             "--labels"
         ) from None
+    if columns:
+        raise UserError(f"columns: are of {CSV}, and the labels are those of {path}; leave them out")
+    return _agreeing(path, lines)
+
+
+def _agreeing(path: Path, lines: list[tuple[str, str]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for file, label in lines:
+        if found.setdefault(file, label) != label:
+            raise UserError(f"{path}: {file} has two labels, {found[file]} and {label}; leave one of them")
+    return found
 
 
 def _named(label: Any) -> str:
@@ -95,25 +107,29 @@ def _named(label: Any) -> str:
     return " ".join(f"{number:g}" for number in label)
 
 
-def _of_csv(path: Path, text: str, columns: tuple[str, ...]) -> dict[str, str]:
+def _of_csv(path: Path, text: str, columns: tuple[str, ...], known: set[str]) -> dict[str, str]:
     """Labels of lines FILE,LABEL,...; the first line names the columns."""
     try:
         header, *lines = csv.reader(io.StringIO(text, newline=None)) if text.strip() else [[]]
     except csv.Error as error:
         raise UserError(f"{path}: cannot be read as CSV: {error}") from None
-    if len(header) < 2:
-        raise UserError(f"{path}: needs a first line that names its columns, such as file,label")
     header = [name.strip() for name in header]
+    if len(header) < 2 or header[0].removeprefix("./") in known:
+        separated = (
+            "; its values must be separated by commas" if len(header) == 1 and re.search(r"[;\t]", *header) else ""
+        )
+        raise UserError(f"{path}: needs a first line that names its columns, such as file,label{separated}")
     if unknown := [name for name in columns if name not in header[1:]]:
         raise UserError(f"columns: {path} has no column {unknown[0]!r}; it has {', '.join(header[1:])}")
     places = [header.index(name, 1) for name in columns or header[1:]]
-    found: dict[str, str] = {}
+    found: list[tuple[str, str]] = []
     for number, line in enumerate(lines, 2):
         if len(line) not in (0, len(header)):
             raise UserError(f"{path}: line {number} has {len(line)} values, where the first line has {len(header)}")
         if line and all(line[place].strip() for place in places):
-            found[line[0].strip().removeprefix("./")] = " ".join(line[place].strip() for place in places)
-    return found
+            label = " ".join(line[place].strip() for place in places)
+            found.append((line[0].strip().removeprefix("./"), label))
+    return _agreeing(path, found)
 
 
 def _of_folders(files: list[str]) -> Labelled:

@@ -84,7 +84,7 @@ def open_pictures(
     height, width, _ = pictures.shape
     if size is not None and (size > height or (size < height and not crop)):
         raise UserError(
-            f"{data}: its pictures are {width} x {height}, and size is {size}; leave it out, or make another set"
+            f"{data}: its pictures are {width} x {height}, and size is {size}; give --size {height}, or make it anew"
         )
     return pictures
 

@@ -119,10 +119,23 @@ def check_finite(values: np.ndarray) -> None:
 
 
 def deep_grey(image: Image.Image) -> np.ndarray:
-    """A picture of one of the modes `DEEP` as float32 [H, W] in 0..1."""
+    """A picture of one of the modes `DEEP` as float32 [H, W] in 0..1.
+
+    Raises:
+        UserError: of floating point values one cannot tell which is white.
+    """
     grey = np.asarray(image, np.float32)
-    # Pillow gives 16-bit pictures in several modes, some of which do not say how many bits they hold.
-    limit = 65535 if image.mode != "F" or grey.max() > 255 else 255 if grey.max() > 1 else 1
+    limit = 65535  # Pillow gives 16-bit pictures in several modes, some of which do not say how many bits they hold.
+    if image.mode == "F":
+        # What resampling adds beyond black and white is cut; values farther out are of another range.
+        least, most = grey.min(), grey.max()
+        ranges = {1: -np.inf, 255: 2, 65535: 512}
+        limit = next((white for white, low in ranges.items() if low <= most <= white * 256 / 255), None)
+        if limit is None or least < -limit / 255:
+            raise UserError(
+                f"its values go from {least:g} to {most:g}, where black is 0 and white 1, 255 or 65,535; bring them "
+                "there, or say in `jaxgan data make` which are black and white: --range LOW:HIGH"
+            )
     return np.clip(grey / limit, 0, 1)
 
 

@@ -23,12 +23,12 @@ def program(game: train_step.Game, variables: Any, classes: int, psi: float | No
 
     Returns:
         What `jax.export.deserialize` reads: a function of latents float32 [N, latent_size], standard normal, and of a
-        conditional generator of labels int32 [N], for any N; it gives pictures float32 [N, H, W, C], about in [-1, 1].
+        conditional generator of labels int32 [N], for any N; it gives pictures float32 [N, H, W, C] in [-1, 1].
     """
     variables = jax.tree.map(jnp.asarray, jax.device_get(variables))  # On no device in particular.
 
     def generate(latent: jax.Array, label: jax.Array | None = None) -> jax.Array:
-        return sampling.generate(game, psi, variables, latent, label)
+        return jnp.clip(sampling.generate(game, psi, variables, latent, label), -1, 1)
 
     (count,) = export.symbolic_shape("n")
     arguments = [jax.ShapeDtypeStruct((count, game.latent_size), jnp.float32)]

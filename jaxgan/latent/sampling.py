@@ -223,9 +223,10 @@ def fixed_sheet(game: Game, variables: Any, classes: int, key: jax.Array) -> np.
     Returns:
         uint8 [height, width, C].
     """
-    columns = min(classes, 10) or 8
+    shown = min(classes, 10) or 8
+    columns = shown * max(1, 8 // shown)
     count = 8 * columns
-    label = jnp.arange(count) % columns if classes else None
+    label = jnp.arange(count) % shown if classes else None
     latent = train_step.latents(game, stream(key, "samples"), count)
     return images.grid(pictures(game, variables, latent, label), columns)
 

@@ -157,7 +157,12 @@ def lock(run: Path) -> Iterator[None]:
     with lock:
         for folder in (run, run / "samples"):
             clear_partial(folder)
-        yield
+        try:
+            yield
+        except BaseException:
+            if not is_run(run):  # A folder of something else, perhaps.
+                (run / ".lock").unlink(missing_ok=True)
+            raise
 
 
 @dataclasses.dataclass(frozen=True)

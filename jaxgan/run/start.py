@@ -67,8 +67,13 @@ def begin(
     state, new = networks.transplant(found, state)
     if parallel.is_first():
         write_atomically(run / "origin.json", json.dumps({**origin, "new": new}, indent=2) + "\n")
+    return _placed(state, shardings), said(found, new)
+
+
+def said(found: Networks, new: str) -> str:
+    """What a run begins with, in a line; `new` is what `networks.transplant` says."""
     at = "" if found.step is None else f" at step {found.step:,}"
-    return _placed(state, shardings), f"begins with {found.where}{at}; {new or 'every layer fits'}"
+    return f"begins with {found.where}{at}; {new or 'every layer fits'}"
 
 
 def _placed(state: TrainState, shardings: list[Any]) -> TrainState:

@@ -1,11 +1,13 @@
 """Pictures: grids, strips, animations, and files of them."""
 
+import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from jaxgan.support import files
 from jaxgan.support.errors import UserError
@@ -15,6 +17,7 @@ PICTURES = (".png", ".jpg", ".jpeg")
 SCREEN = (1920, 1080)
 """Width and height, pixels, that a sheet fits."""
 GAP = 2
+_MARK = "Software", "jaxgan"  # In every .png.
 
 
 def check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
@@ -107,10 +110,24 @@ def save(path: Path, image: np.ndarray) -> None:
     """Writes a picture, uint8 [H, W, C] with C = 1, 3 or 4; the ending decides the format.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: the file cannot be written, or is a JPEG of a picture with transparency.
     """
+    if image.shape[-1] == 4 and path.suffix in (".jpg", ".jpeg"):
+        raise UserError(f"{path}: cannot be written: JPEG has no transparency, and this has; name it .png")
+    about = PngInfo()
+    about.add_text(*_MARK)
     with files.replacing(path) as partial:
-        pillow(image).save(partial)
+        pillow(image).save(partial, **({"pnginfo": about} if path.suffix == ".png" else {}))
+
+
+def check_ours(paths: Iterable[Path]) -> None:
+    """Raises UserError where one of these files is there already, and is no .png that `save` wrote."""
+    for path in filter(files.is_file, paths):
+        mark = None
+        with contextlib.suppress(OSError, SyntaxError, ValueError), Image.open(path) as file:
+            mark = file.info.get(_MARK[0])
+        if mark != _MARK[1]:
+            raise UserError(f"{path}: is there already, and nothing that jaxgan made; choose another --out")
 
 
 def load(path: Path) -> np.ndarray:
