@@ -116,7 +116,7 @@ def _of_csv(path: Path, text: str, columns: tuple[str, ...], known: set[str]) ->
     header = [name.strip() for name in header]
     if len(header) < 2 or header[0].removeprefix("./") in known:
         separated = (
-            "; its values must be separated by commas" if len(header) == 1 and re.search(r"[;\t]", *header) else ""
+            "; its values must be separated by commas" if len(header) == 1 and re.search(r"[;\t]", header[0]) else ""
         )
         raise UserError(f"{path}: needs a first line that names its columns, such as file,label{separated}")
     if unknown := [name for name in columns if name not in header[1:]]:

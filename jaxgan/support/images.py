@@ -4,6 +4,7 @@ import contextlib
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -114,10 +115,12 @@ def save(path: Path, image: np.ndarray) -> None:
     """
     if image.shape[-1] == 4 and path.suffix in (".jpg", ".jpeg"):
         raise UserError(f"{path}: cannot be written: JPEG has no transparency, and this has; name it .png")
-    about = PngInfo()
-    about.add_text(*_MARK)
+    options: dict[str, Any] = {}
+    if path.suffix == ".png":
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add_text(*_MARK)
     with files.replacing(path) as partial:
-        pillow(image).save(partial, **({"pnginfo": about} if path.suffix == ".png" else {}))
+        pillow(image).save(partial, **options)
 
 
 def check_ours(paths: Iterable[Path]) -> None:
