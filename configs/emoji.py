@@ -14,7 +14,7 @@ plants and animals (benchmarks/held_out.txt), by
     jaxgan train emoji --data SET --out RUN
     python benchmarks/ship.py RUN
 
-with the versions of requirements.lock, JAX 0.10.2 on one core of an x86-64 CPU with AVX2, in 1.3 hours of processor
+with the versions of requirements.lock, JAX 0.10.2 on one core of an x86-64 CPU with AVX2, in 3.7 hours of processor
 time. `jaxgan show emoji` tells the step at which it stands. After 200 steps the digest of the whole state was
 067bf07ba4f164ac8157736f67469eb0a06354dfeecd5b05c758a10bf35e2896.
 """
