@@ -339,8 +339,8 @@ def make_step(
     """A config's training step `step(real [N, C, H, W]) -> (discriminator's loss, generator's loss)`.
 
     Non-saturating losses; the discriminator's update comes first, and both share the generator's forward pass. The
-    penalties (R1; path length, on half the batch) are updates of their own at every Nth step, N times as
-    strong, and Adam's settings are corrected for them (arXiv 1912.04958, appendix B).
+    penalties (R1; path length, on half the batch) are updates of their own at every Nth step, N
+    times as strong, and Adam's settings are corrected for them (arXiv 1912.04958, appendix B).
 
     Args:
         config: the experiment; of it the losses' weights, the optimisers and the average are used.

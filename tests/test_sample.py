@@ -136,9 +136,9 @@ def test_a_walk_is_of_the_class_that_a_latent_was_found_for(run, tmp_path, capsy
         cli.main(["interpolate", str(run), "--through", *arguments, "--frames", "1", "--out", str(tmp_path / "a.png")])
         return images.load(tmp_path / "a.png")
 
-    ofself, other = walk("5", "3", "--label", "7"), walk("5", "3")
-    assert (ofself != other).any()
-    np.testing.assert_array_equal(walk(str(tmp_path / "me.npz"), "3"), ofself)
+    seventh, other = walk("5", "3", "--label", "7"), walk("5", "3")
+    assert (seventh != other).any()
+    np.testing.assert_array_equal(walk(str(tmp_path / "me.npz"), "3"), seventh)
     np.testing.assert_array_equal(walk(str(tmp_path / "me.npz"), "3", "--label", "0"), other)
     message = "other.npz: of the class 10, where"
     assert message in fails(["interpolate", run, "--through", tmp_path / "other.npz", "3"], capsys)

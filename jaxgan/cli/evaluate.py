@@ -109,14 +109,12 @@ class Evaluate:
         chosen = features.load(name, self.weights, console)
         with Bar(console, report.total(a, b, options), text="") as bar:
             found = report.judge(a, b, chosen, options, held_out, bar.move)
-        near = _save_neighbours(Path(self.a), a, source) if source is not None and a.trained is not None else ""
-        if self.json:
-            print(json.dumps(found.to_json(), indent=2))
-            return
-        for line in _lines(found, a, b, chosen):
+        for line in [json.dumps(found.to_json(), indent=2)] if self.json else _lines(found, a, b, chosen):
             print(line)
-        if near:
-            print(near)
+        if source is not None and a.trained is not None:
+            near = _save_neighbours(Path(self.a), a, source)
+            if near and not self.json:
+                print(near)
 
 
 def _lines(found: "Judgement", a: "Origin", b: "Origin | Reference", features: "Features") -> Iterator[str]:

@@ -55,7 +55,7 @@ class Sample:
     """From the best checkpoint (trained with --best) rather than from the newest."""
     out: Path | None = None
     """A .png or .jpg file for one sheet, or a folder for a file a picture, of several classes in a folder a class;
-    RUN/samples.png if not given. Only what `sample` has written is written over in a folder."""
+    RUN/samples.png if not given. In a folder only pictures that jaxgan made are written over."""
 
     def __call__(self) -> None:
         from jaxgan.run.directory import output
